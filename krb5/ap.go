@@ -99,22 +99,16 @@ func ParseAPReq(b []byte) (APReq, error) { return der.Parse(b, MaxMessage, "AP-R
 // Append appends the DER of r.
 func (r APReq) Append(dst []byte) []byte {
 	return build(dst, func(b *der.Builder) {
-		b.Nest(der.Application(msgAPReq), func() {
-			b.Sequence(func() {
-				b.IntField(0, protocolVersion)
-				b.IntField(1, msgAPReq)
-				b.BitsField(2, uint32(r.Options))
-				b.RawField(3, r.Ticket)
-				b.Explicit(4, func() { r.Authenticator.build(b) })
-			})
+		buildMessage(b, MsgAPReq, 0, func() {
+			b.BitsField(2, uint32(r.Options))
+			b.RawField(3, r.Ticket)
+			b.Explicit(4, func() { r.Authenticator.build(b) })
 		})
 	})
 }
 
 func readAPReq(v der.Value) APReq {
-	s := v.Inner(der.Application(msgAPReq)).Sequence("AP-REQ")
-	readVersion(s.Field(0, "pvno"))
-	readMsgType(s.Field(1, "msg-type"), msgAPReq)
+	s := enterMessage(v, MsgAPReq, 0, "AP-REQ")
 	r := APReq{
 		Options:       APOptions(s.Field(2, "ap-options").Bits32()),
 		Ticket:        rawTicket(s.Field(3, "ticket")),
@@ -135,20 +129,14 @@ func ParseAPRep(b []byte) (APRep, error) { return der.Parse(b, MaxMessage, "AP-R
 // Append appends the DER of r.
 func (r APRep) Append(dst []byte) []byte {
 	return build(dst, func(b *der.Builder) {
-		b.Nest(der.Application(msgAPRep), func() {
-			b.Sequence(func() {
-				b.IntField(0, protocolVersion)
-				b.IntField(1, msgAPRep)
-				b.Explicit(2, func() { r.EncPart.build(b) })
-			})
+		buildMessage(b, MsgAPRep, 0, func() {
+			b.Explicit(2, func() { r.EncPart.build(b) })
 		})
 	})
 }
 
 func readAPRep(v der.Value) APRep {
-	s := v.Inner(der.Application(msgAPRep)).Sequence("AP-REP")
-	readVersion(s.Field(0, "pvno"))
-	readMsgType(s.Field(1, "msg-type"), msgAPRep)
+	s := enterMessage(v, MsgAPRep, 0, "AP-REP")
 	r := APRep{EncPart: readEncryptedData(s.Field(2, "enc-part"))}
 	s.End()
 	return r

@@ -1,6 +1,9 @@
 package krb5
 
 import (
+	"fmt"
+	"io"
+
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/internal/der"
 	"github.com/opengmsa/opengmsa/secret"
@@ -13,6 +16,24 @@ type EncryptedData struct {
 	// KVNO is the version of a long-term key; 0 stands for absent.
 	KVNO   uint32
 	Cipher []byte
+}
+
+// Seal encrypts plain; rand gives the confounder.
+func Seal(key *crypto.Key, usage uint32, plain []byte, rand io.Reader) (EncryptedData, error) {
+	cipher, err := key.Encrypt(nil, usage, plain, rand)
+	if err != nil {
+		return EncryptedData{}, err
+	}
+	return EncryptedData{EType: key.EType(), Cipher: cipher}, nil
+}
+
+// Open decrypts e. The error is [crypto.ErrIntegrity] if the key is not the one
+// e was encrypted with, or of another type.
+func (e EncryptedData) Open(key *crypto.Key, usage uint32) ([]byte, error) {
+	if e.EType != key.EType() {
+		return nil, fmt.Errorf("%w: encrypted with %v, the key is for %v", crypto.ErrIntegrity, e.EType, key.EType())
+	}
+	return key.Decrypt(usage, e.Cipher)
 }
 
 // ParseEncryptedData reads EncryptedData, as it stands alone in the value of
@@ -50,6 +71,20 @@ func readEncryptedData(v der.Value) EncryptedData {
 type EncryptionKey struct {
 	EType crypto.EType
 	Value secret.Bytes
+}
+
+// KeyOf is the wire form of k, which may be nil for none.
+func KeyOf(k *crypto.Key) EncryptionKey {
+	if k == nil {
+		return EncryptionKey{}
+	}
+	return EncryptionKey{EType: k.EType(), Value: k.Secret()}
+}
+
+// Key makes a key that works; it fails for a type that is not supported or not
+// allowed, and for a wrong size.
+func (k EncryptionKey) Key(allow ...crypto.Allowance) (*crypto.Key, error) {
+	return crypto.NewKey(k.EType, k.Value, allow...)
 }
 
 // IsZero reports whether the key is absent.

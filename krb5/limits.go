@@ -40,18 +40,26 @@ const protocolVersion = 5
 // readVersion reads a version number, which must be 5.
 func readVersion(v der.Value) { v.Range(protocolVersion, protocolVersion) }
 
-// Message types: RFC 4120, Section 7.5.7. They are the application tags too.
+// MessageType is msg-type: RFC 4120, Section 7.5.7. It is the application tag of
+// the message too.
+type MessageType uint8
+
+// The message types.
 const (
-	msgASReq   = 10
-	msgASRep   = 11
-	msgTGSReq  = 12
-	msgTGSRep  = 13
-	msgAPReq   = 14
-	msgAPRep   = 15
-	msgSafe    = 20
-	msgPriv    = 21
-	msgCred    = 22
-	msgKRBErr  = 30
+	MsgASReq  MessageType = 10
+	MsgASRep  MessageType = 11
+	MsgTGSReq MessageType = 12
+	MsgTGSRep MessageType = 13
+	MsgAPReq  MessageType = 14
+	MsgAPRep  MessageType = 15
+	MsgSafe   MessageType = 20
+	MsgPriv   MessageType = 21
+	MsgCred   MessageType = 22
+	MsgError  MessageType = 30
+)
+
+// Application tags of what is not a message of its own: RFC 4120, Appendix A.
+const (
 	tagTicket  = 1
 	tagAuthent = 2
 	tagEncTkt  = 3
@@ -62,5 +70,35 @@ const (
 	tagEncCred = 29
 )
 
-// readMsgType reads msg-type, which must agree with the application tag.
-func readMsgType(v der.Value, want int64) { v.Range(want, want) }
+// TypeOf tells from its first byte what message b is; ok is false if it is none.
+// It says nothing about the rest.
+func TypeOf(b []byte) (t MessageType, ok bool) {
+	if len(b) == 0 || b[0]&0xe0 != 0x60 {
+		return 0, false
+	}
+	switch t = MessageType(b[0] & 0x1f); t {
+	case MsgASReq, MsgASRep, MsgTGSReq, MsgTGSRep, MsgAPReq, MsgAPRep, MsgSafe, MsgPriv, MsgCred, MsgError:
+		return t, true
+	}
+	return 0, false
+}
+
+// buildMessage writes the frame that all messages share: the application tag, a
+// SEQUENCE, and the fields pvno [n] and msg-type [n+1].
+func buildMessage(b *der.Builder, t MessageType, n int, body func()) {
+	b.Nest(der.Application(int(t)), func() {
+		b.Sequence(func() {
+			b.IntField(n, protocolVersion)
+			b.IntField(n+1, int64(t))
+			body()
+		})
+	})
+}
+
+// enterMessage reads the same.
+func enterMessage(v der.Value, t MessageType, n int, typ string) der.Reader {
+	s := v.Inner(der.Application(int(t))).Sequence(typ)
+	readVersion(s.Field(n, "pvno"))
+	s.Field(n+1, "msg-type").Range(int64(t), int64(t))
+	return s
+}

@@ -207,9 +207,9 @@ func (v Value) Int32() int32 {
 // Uint32 reads UInt32 of RFC 4120, Section 5.2.4.
 //
 // Deviation: numbers from -2^31 to -1 are read as their two's complement,
-// because Heimdal before 1.0, Windows and old MIT releases write nonces,
-// sequence numbers and the key version numbers of read-only controllers as
-// signed.
+// because implementations write nonces and sequence numbers as signed (RFC 4120,
+// Section 5.2.4 warns of them), and so do read-only controllers of AD with key
+// version numbers, whose upper half is the number of the controller.
 func (v Value) Uint32() uint32 {
 	return uint32(v.between(v.Int64(), -1<<31, 1<<32-1))
 }
@@ -233,8 +233,8 @@ func (v Value) between(n, lo, hi int64) int64 {
 
 // Bool reads a BOOLEAN: X.690, 11.1 knows 0x00 and 0xff.
 //
-// Deviation: any other non-zero byte is true, as BER has it, because Windows
-// writes PA-PAC-REQUEST with 0x01 (RFC 4120 decoders all take it).
+// Deviation: any other non-zero byte is true, as BER has it, because libraries
+// that claim DER and write 0x01 are in use (older pyasn1, for PA-PAC-REQUEST).
 func (v Value) Bool() bool {
 	b := v.bytes(TagBoolean)
 	if v.absent || v.in.err != nil {
@@ -269,7 +269,7 @@ func (v Value) Text() string {
 // LooseText reads a KerberosString that is only shown to people: bytes that are
 // not UTF-8 are replaced.
 //
-// Deviation: MIT's KDC before 1.19 ends e-text with a NUL, which is dropped.
+// Deviation: older MIT KDCs end e-text with a NUL, which is dropped.
 func (v Value) LooseText() string {
 	s := strings.TrimRight(string(v.bytes(TagGeneralString)), "\x00")
 	return strings.ToValidUTF8(s, "\ufffd")
@@ -278,10 +278,10 @@ func (v Value) LooseText() string {
 // Bits32 reads KerberosFlags (RFC 4120, Section 5.2.8); bit 0 of the
 // specification is the most significant bit of the result.
 //
-// Deviation: RFC 4120 wants at least 32 bits. Shorter strings read as if zeros
-// followed (old Heimdal and Java cut trailing zeros), and bits after the 32nd
-// are ignored, as the RFC reserves them. Unused bits that are not zero are
-// cleared.
+// Deviation: RFC 4120 wants at least 32 bits, but X.690, 11.2.2 lets a DER
+// encoder cut the trailing zeros of a named bit list, and some do: shorter
+// strings read as if zeros followed. Bits after the 32nd are ignored, as the RFC
+// reserves them. Unused bits that are not zero are cleared.
 func (v Value) Bits32() uint32 {
 	b := v.bytes(TagBitString)
 	if v.absent || v.in.err != nil {
