@@ -1,0 +1,172 @@
+// Package lease is what a workload holds of a service account: the model of a
+// lease, and its directory on a file system that never reaches a disk.
+//
+// It knows nothing of how tickets and keys are come by (internal/agent/account),
+// of who may have them (internal/agent/policy) or of how the directory gets
+// into a container (internal/deliver). Start with [Lease], then [Storage] and
+// [Dir].
+package lease
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// MountPoint is where a container sees its lease's directory.
+const MountPoint = "/run/gmsa"
+
+// The names of a lease's files, in its directory and below [AccountsDir]/NAME.
+const (
+	CCacheName       = "ccache"        // MIT credential cache, version 4
+	KeytabName       = "keytab"        // to accept: the keys before, now and next
+	ClientKeytabName = "client.keytab" // to initiate: the key in force alone
+	Krb5ConfName     = "krb5.conf"
+	AccountsDir      = "accounts"
+)
+
+// ID names a lease: 128 random bits. Nothing that a caller chose is ever part
+// of a path, and who does not know the ID cannot reach the directory.
+type ID [16]byte
+
+// NewID makes an ID.
+func NewID() ID {
+	var id ID
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+	return id
+}
+
+// ErrID is a string that is no lease id.
+var ErrID = errors.New("no lease id")
+
+// ParseID reads the form of [ID.String]: exactly 32 lower-case hex digits.
+func ParseID(s string) (ID, error) {
+	var id ID
+	if len(s) != hex.EncodedLen(len(id)) {
+		return ID{}, fmt.Errorf("%w: %d characters, want %d", ErrID, len(s), hex.EncodedLen(len(id)))
+	}
+	if _, err := hex.Decode(id[:], []byte(s)); err != nil || id.String() != s {
+		return ID{}, fmt.Errorf("%w: want 32 lower-case hex digits", ErrID)
+	}
+	return id, nil
+}
+
+// String is the ID in hex.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText is for JSON.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText is for JSON.
+func (id *ID) UnmarshalText(b []byte) error {
+	parsed, err := ParseID(string(b))
+	if err == nil {
+		*id = parsed
+	}
+	return err
+}
+
+// Account names a service account of a domain that the agent knows.
+type Account struct {
+	// Name is the sAMAccountName without the dollar sign.
+	Name string `json:"name"`
+	// Domain is the DNS name of the domain, in lower case.
+	Domain string `json:"domain"`
+}
+
+// String is NAME@domain.
+func (a Account) String() string { return a.Name + "@" + a.Domain }
+
+// Process is a process of this host; the start time tells it from a later one
+// with the same PID.
+type Process struct {
+	PID int `json:"pid"`
+	// Start is field 22 of /proc/PID/stat: clock ticks since boot.
+	Start uint64 `json:"start"`
+}
+
+// IsZero reports whether p names no process.
+func (p Process) IsZero() bool { return p == Process{} }
+
+// Owner is whom a lease's files belong to.
+type Owner struct {
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+	// Mode is 0400, or 0440 for a workload that drops its user but keeps the
+	// group.
+	Mode fs.FileMode `json:"mode"`
+}
+
+// ErrMode is a mode other than 0400 and 0440.
+var ErrMode = errors.New("mode of a lease's files must be 0400 or 0440")
+
+// noID is the uid and gid that the kernel takes for "leave as it is".
+const noID = 1<<32 - 1
+
+// Validate checks the mode, and that uid and gid are numbers a file can have.
+func (o Owner) Validate() error {
+	if o.Mode != 0o400 && o.Mode != 0o440 {
+		return fmt.Errorf("%w: %#o", ErrMode, o.Mode)
+	}
+	if o.UID == noID || o.GID == noID {
+		return fmt.Errorf("uid %d, gid %d: %d is not an id", o.UID, o.GID, uint32(noID))
+	}
+	return nil
+}
+
+// Options are what a workload asks for beyond a ticket.
+type Options struct {
+	// Keytab adds the keytab to accept with, ClientKeytab the one to initiate.
+	Keytab       bool `json:"keytab,omitempty"`
+	ClientKeytab bool `json:"clientKeytab,omitempty"`
+	// Isolated asks for a TGT of its own instead of the one that all leases of
+	// the account share.
+	Isolated bool `json:"isolated,omitempty"`
+	// Forwardable asks for a TGT that may be delegated.
+	Forwardable bool `json:"forwardable,omitempty"`
+	// OnRotate names a command of the agent's configuration that runs as the
+	// lease's owner after the keys have changed.
+	OnRotate string `json:"onRotate,omitempty"`
+	// SPNs are services whose tickets are put into the cache ahead of use.
+	SPNs []string `json:"spns,omitempty"`
+	// AtHost is for a workload that sees the directory at its path on the
+	// host, not at [MountPoint].
+	AtHost bool `json:"atHost,omitempty"`
+}
+
+// Lease is the identity of one or several accounts, in the hands of one
+// workload. It holds no secret; the journal writes it as JSON, to which later
+// versions only add fields.
+type Lease struct {
+	ID ID `json:"id"`
+	// Spec is the name of the credential spec, empty for a lease made by
+	// account name or from a raw spec.
+	Spec string `json:"spec,omitempty"`
+	// Accounts has at least one element; the first is the primary account,
+	// whose files lie at the top of the directory.
+	Accounts []Account `json:"accounts"`
+	Owner    Owner     `json:"owner"`
+	// Creator is the uid of the process that asked for the lease, against
+	// whose quota it counts.
+	Creator uint32 `json:"creator"`
+	// Workload ends the lease with its own end; a zero value means that the
+	// lease ends when it is removed.
+	Workload Process   `json:"workload,omitzero"`
+	Options  Options   `json:"options,omitzero"`
+	Created  time.Time `json:"created"`
+}
+
+// Env is the environment that points a Kerberos program at a lease's directory
+// as the workload sees it. The keytabs' variables are set even where the lease
+// has none, so that no other identity is picked up instead.
+func Env(dir string) []string {
+	return []string{
+		"KRB5CCNAME=FILE:" + dir + "/" + CCacheName,
+		"KRB5_CONFIG=" + dir + "/" + Krb5ConfName,
+		"KRB5_KTNAME=FILE:" + dir + "/" + KeytabName,
+		"KRB5_CLIENT_KTNAME=FILE:" + dir + "/" + ClientKeytabName,
+	}
+}
