@@ -1,0 +1,329 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/managedpassword"
+)
+
+const (
+	// refreshFrom and refreshOver: a ticket is asked for anew, not renewed, at
+	// 50 to 80 % of its life, at a point of its own for each host and account.
+	refreshFrom = 0.5
+	refreshOver = 0.3
+
+	// backoffFirst and backoffLast bound the pause after a failure of an
+	// account; it doubles. backoffUrgent bounds it while a rollover is near.
+	backoffFirst  = 15 * time.Second
+	backoffLast   = 15 * time.Minute
+	backoffUrgent = 30 * time.Second
+
+	// freshPause is the least time between two new tickets of the host on behalf
+	// of an account whose password is withheld.
+	freshPause = time.Minute
+
+	// demandPause is the least time between two attempts for an account that
+	// fails, however many callers wait for it.
+	demandPause = 2 * time.Second
+
+	// repeatFailure is how often a failure that lasts is reported.
+	repeatFailure = time.Hour
+
+	// unsettledTicket is the life that a ticket must have left for its
+	// replacement to wait until all controllers agree on a key, postponed by
+	// postpone each time.
+	unsettledTicket = time.Hour
+	postpone        = 5 * time.Minute
+
+	// maxTries bounds the AS exchanges of one attempt: the password in force,
+	// its neighbour, and one after another read.
+	maxTries = 3
+)
+
+// account is one gMSA in a pool.
+type account struct {
+	pool   *Pool
+	key    Key
+	domain Domain
+	spread float64
+
+	// Guarded by Pool.mu.
+	shares   map[string]*share
+	isolated int
+	due      time.Time
+	index    int // in Pool.queue, -1 outside
+	working  bool
+	parked   bool
+	wanted   bool      // somebody waits
+	again    time.Time // became due while working
+
+	// The worker owns the rest; the pool lets one work at a time.
+	urgent     bool // wanted, when the turn began
+	ring       Ring
+	last       Reading // without its passwords
+	failures   int     // of reads, in a row
+	readErr    error   // of the last read
+	retryAt    time.Time
+	triedAt    time.Time
+	freshAt    time.Time
+	reported   string // the reason of the last event 8
+	reportedAt time.Time
+	unproven   bool // the kvno in force has not been seen in a ticket
+	stale      bool // a ticket contradicts the ring: read
+	reached    bool // a controller answered in this turn
+}
+
+func newAccount(p *Pool, req Request) *account {
+	now := p.cfg.Now()
+	return &account{
+		pool: p, key: req.Key, domain: req.Domain,
+		spread: spreadOf(req.Key.Host, req.Key.Name, req.Key.Realm),
+		shares: make(map[string]*share),
+		index:  -1,
+		ring:   NewRing(p.cfg.TicketLife).Restore(req.Restore, now),
+	}
+}
+
+// step is one turn of a worker: whatever is due, in the order password, tickets,
+// proof.
+func (a *account) step(ctx context.Context, shares []*share) outcome {
+	a.reached = false
+	err := a.readIfDue(ctx)
+	for _, s := range shares {
+		if now := a.now(); now.Before(s.due()) && !(a.urgent && len(s.tickets) == 0) {
+			continue
+		}
+		if e := a.refresh(ctx, s); e != nil {
+			err = e
+		}
+	}
+	a.publish(shares)
+	a.proveVersion(ctx, shares)
+	return outcome{next: a.nextDue(shares), reached: a.reached, err: err}
+}
+
+func (a *account) now() time.Time { return a.pool.cfg.Now() }
+
+// unpark lifts the pauses after failures: the domain answers again, or should be
+// probed. No worker has the account.
+func (a *account) unpark() {
+	a.parked = false
+	a.retryAt = time.Time{}
+	for _, s := range a.shares {
+		s.retryAt = time.Time{}
+	}
+}
+
+// readIfDue reads the password if it is time.
+func (a *account) readIfDue(ctx context.Context) error {
+	now := a.now()
+	plan := a.ring.NextRead(a.spread)
+	if a.stale {
+		plan = Plan{At: a.ring.last.Add(lookGap)}
+	}
+	due := notBefore(plan.At, a.retryAt)
+	if a.urgent && a.ring.last.IsZero() {
+		due = earlier(due, a.triedAt.Add(demandPause))
+	}
+	if now.Before(due) {
+		return nil
+	}
+	return a.read(ctx, plan.Avoid)
+}
+
+// read reads the password and folds it into the ring.
+func (a *account) read(ctx context.Context, avoid []string) error {
+	_, err := a.reading(ctx, avoid, func(Reading) error { return nil })
+	return err
+}
+
+// reading reads the password, folds it into the ring, and hands it to use before
+// it is destroyed.
+func (a *account) reading(ctx context.Context, avoid []string, use func(Reading) error) (Observation, error) {
+	a.announceRefetch()
+	rd, err := a.ask(ctx, avoid)
+	a.triedAt = a.now()
+	if err != nil {
+		return Observation{}, a.readFailed(err)
+	}
+	defer rd.Blob.Destroy()
+	if rd.Name == "" {
+		rd.Name = a.key.Name
+	}
+	o, err := a.observation(rd, a.triedAt)
+	if err != nil {
+		return Observation{}, a.readFailed(err)
+	}
+	ring, change := a.ring.Observe(o)
+	a.ring, a.stale = ring, false
+	a.failures, a.retryAt, a.readErr, a.reported = 0, time.Time{}, nil, ""
+	if change&(NewPassword|NewInForce) != 0 {
+		a.fetched(change, o)
+	}
+	a.unproven = a.unproven || change&(NewInForce|NewVersion) != 0
+	err = use(rd)
+	a.last = rd
+	a.last.Blob = managedpassword.Blob{}
+	return o, err
+}
+
+// ask reads the password from a controller. Where the directory withholds it,
+// the host's groups may have changed: it is asked once more with a new ticket of
+// the host, at most once a minute.
+func (a *account) ask(ctx context.Context, avoid []string) (Reading, error) {
+	rd, err := a.domain.ReadPassword(ctx, a.key.Name, ReadHint{Avoid: avoid})
+	a.heard(err)
+	if now := a.now(); errors.Is(err, ErrWithheld) && now.Sub(a.freshAt) >= freshPause {
+		a.freshAt = now
+		rd, err = a.domain.ReadPassword(ctx, a.key.Name, ReadHint{Avoid: avoid, FreshTicket: true})
+		a.heard(err)
+	}
+	return rd, err
+}
+
+// heard notes whether a controller answered.
+func (a *account) heard(err error) {
+	if err == nil || definite(err) && !errors.Is(err, context.DeadlineExceeded) {
+		a.reached = true
+	}
+}
+
+func (a *account) announceRefetch() {
+	if _, latest := a.ring.expiry(); !latest.IsZero() && !a.now().Before(latest) && a.pool.cfg.Events != nil {
+		a.pool.cfg.Events.Refetching(a.key)
+	}
+}
+
+func (a *account) fetched(change Change, o Observation) {
+	a.pool.cfg.Log.Info("read the managed password", a.attrs(
+		slog.String("controller", o.Controller), slog.Uint64("kvno", uint64(o.KVNO)),
+		slog.Bool("rollover", change&NewInForce != 0), slog.Time("expires", o.Expires))...)
+	if a.pool.cfg.Events != nil {
+		a.pool.cfg.Events.Fetched(a.key)
+	}
+}
+
+// readFailed backs off and reports, and returns its argument.
+func (a *account) readFailed(err error) error {
+	now := a.now()
+	a.failures++
+	a.readErr = err
+	last := backoffLast
+	if a.ring.Urgent(now) && !errors.Is(err, ErrWithheld) {
+		last = backoffUrgent
+	}
+	a.retryAt = now.Add(a.backoff(a.failures, last))
+	a.failed(err)
+	return err
+}
+
+// backoff is the pause after n failures in a row: it doubles up to last, and
+// hosts spread over its second half.
+func (a *account) backoff(n int, last time.Duration) time.Duration {
+	pause := min(backoffFirst<<min(n-1, 10), last)
+	return pause/2 + within(a.spread, pause/2)
+}
+
+// failed reports a failure if it is news.
+func (a *account) failed(err error) {
+	now := a.now()
+	reason := err.Error()
+	if e, ok := errors.AsType[*Error](err); ok {
+		reason = e.Reason.Error()
+	}
+	if reason == a.reported && now.Sub(a.reportedAt) < repeatFailure || errors.Is(err, context.Canceled) {
+		return
+	}
+	a.reported, a.reportedAt = reason, now
+	a.pool.cfg.Log.Warn("cannot get credentials", a.attrs(slog.Any("error", err))...)
+	if a.pool.cfg.Events != nil {
+		a.pool.cfg.Events.Failed(a.key, err)
+	}
+}
+
+func (a *account) attrs(more ...any) []any {
+	return append([]any{slog.String("account", a.key.String())}, more...)
+}
+
+// publish makes new snapshots for the shares that differ from theirs.
+func (a *account) publish(shares []*share) {
+	now := a.now()
+	initiator, ok := a.ring.InitiatorKeys(now)
+	if !ok {
+		return
+	}
+	acceptor := a.ring.AcceptorKeys(now)
+	name := a.last.Name
+	for _, s := range shares {
+		s.publish(&Snapshot{
+			Account:     a.key,
+			Principal:   krb5.Principal{Realm: a.key.Realm, Name: krb5.NewName(krb5.NamePrincipal, name)},
+			SID:         a.last.SID,
+			DNSHostName: a.last.DNSHostName,
+			SPNs:        a.last.SPNs,
+			Credentials: s.tickets,
+			Initiator:   initiator,
+			Acceptor:    acceptor,
+			Made:        now,
+			GoodUntil:   s.goodUntil,
+			NextChange:  a.nextDue([]*share{s}),
+		})
+	}
+}
+
+// nextDue is when the account needs a worker next.
+func (a *account) nextDue(shares []*share) time.Time {
+	plan := a.ring.NextRead(a.spread)
+	if a.stale {
+		plan.At = a.ring.last.Add(lookGap)
+	}
+	next := notBefore(plan.At, a.retryAt)
+	for _, s := range shares {
+		next = earlier(next, s.due())
+	}
+	if t := a.ring.NextSwitch(a.now()); !t.IsZero() {
+		next = earlier(next, t)
+	}
+	return next
+}
+
+// principal is the account's name as the last reading gave it.
+func (a *account) principal() krb5.Principal {
+	return krb5.Principal{Realm: a.key.Realm, Name: krb5.NewName(krb5.NamePrincipal, a.last.Name)}
+}
+
+// proveVersion asks for a ticket to the account itself and looks at its version
+// and at which key opens it, once after every change: it is under this pair that
+// the account's clients will come.
+func (a *account) proveVersion(ctx context.Context, shares []*share) {
+	i := slices.IndexFunc(shares, func(s *share) bool { return len(s.tickets) > 0 && a.now().Before(s.goodUntil) })
+	if !a.unproven || i < 0 {
+		return
+	}
+	cred, err := a.domain.ServiceTicket(ctx, shares[i].tickets[0], a.principal().Name)
+	a.heard(err)
+	if errors.Is(err, ErrNoController) {
+		return // the next turn asks again
+	}
+	a.unproven = false
+	if err != nil {
+		a.pool.cfg.Log.Debug("no ticket to the account itself", a.attrs(slog.Any("error", err))...)
+		return
+	}
+	t, err := krb5.ParseTicket(cred.Ticket)
+	if err != nil {
+		a.pool.cfg.Log.Warn("unreadable ticket", a.attrs(slog.Any("error", err))...)
+		return
+	}
+	ring, explained := a.ring.Ticketed(t.EncPart.KVNO, a.opener(t), a.now())
+	a.ring, a.stale = ring, !explained && t.EncPart.EType != crypto.RC4HMAC
+	if !explained {
+		a.pool.cfg.Log.Info("the KDC uses a key that is not known yet", a.attrs(slog.Uint64("kvno", uint64(t.EncPart.KVNO)))...)
+	}
+}

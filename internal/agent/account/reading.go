@@ -1,0 +1,140 @@
+package account
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/managedpassword"
+	"github.com/opengmsa/opengmsa/secret"
+)
+
+// striking is so close to the expiry that the controller may have gone on to the
+// next password between the two searches of a reading: its kvno is not believed.
+const striking = 10 * time.Second
+
+// DeriveFunc makes the Kerberos keys of a password; [managedpassword.Keys] is
+// the one.
+type DeriveFunc func(password secret.Bytes, salt string, etypes ...crypto.EType) ([]*crypto.Key, error)
+
+// announces reports whether the blob's current password is the next one, which
+// the KDC still refuses: the password in force is then the previous one. The
+// unchanged interval covers the next period then and exceeds the query interval;
+// at all other times it is 5 min shorter than it.
+func announces(b managedpassword.Blob) bool {
+	if b.Previous.IsZero() {
+		return false
+	}
+	return b.UnchangedInterval > b.QueryInterval || b.QueryInterval <= ClockSkew
+}
+
+// observation makes of a reading, which came at an instant, what the ring wants
+// to know. Keys that the ring holds are not derived again.
+func (a *account) observation(rd Reading, at time.Time) (Observation, error) {
+	etypes := a.pool.cfg.shared(rd.EncTypes)
+	if len(etypes) == 0 {
+		return Observation{}, &Error{Reason: ErrNoEncType, Controller: rd.Controller,
+			Err: fmt.Errorf("msDS-SupportedEncryptionTypes is %#x, the host allows %v", rd.EncTypes, a.pool.cfg.EncTypes)}
+	}
+	keysOf := func(b secret.Bytes) (Password, error) { return a.password(b, rd.Name, etypes) }
+	o := Observation{Controller: rd.Controller, At: at, KVNO: rd.KVNO, Expires: at.Add(rd.Blob.QueryInterval)}
+	current, err := keysOf(rd.Blob.Current)
+	if err != nil {
+		return Observation{}, err
+	}
+	o.InForce = current
+	if !rd.Blob.Previous.IsZero() {
+		previous, err := keysOf(rd.Blob.Previous)
+		if err != nil {
+			return Observation{}, err
+		}
+		if announces(rd.Blob) {
+			o.InForce, o.Upcoming = previous, &current
+		} else {
+			o.Former = &previous
+		}
+	}
+	o.date(rd)
+	return o, nil
+}
+
+// date adds the period and the version to the password in force, unless they
+// belong to another one: the controller went on between its two searches.
+func (o *Observation) date(rd Reading) {
+	var starts time.Time
+	if rd.ID != nil {
+		if s, err := rd.ID.KeyID.Start(); err == nil {
+			starts = s.Time()
+		}
+	}
+	known := o.InForce.Starts
+	torn := !known.IsZero() && !starts.IsZero() && !known.Equal(starts)
+	if o.Upcoming != nil {
+		period := rd.Blob.UnchangedInterval - rd.Blob.QueryInterval + ClockSkew
+		off := starts.Add(period).Sub(o.Expires).Abs()
+		torn = torn || !starts.IsZero() && off > period/2 || rd.Blob.QueryInterval < striking
+	}
+	if torn {
+		o.KVNO = 0
+		return
+	}
+	if !starts.IsZero() {
+		o.InForce.Starts = starts
+	}
+}
+
+// password turns a password's bytes into keys, unless the ring has them. The
+// salt is that of the account's name now, unless the domain was seen to use
+// another one for this password.
+func (a *account) password(b secret.Bytes, name string, etypes []crypto.EType) (Password, error) {
+	print := FingerprintOf(b)
+	p, ok := a.ring.Lookup(print)
+	if ok && slices.EqualFunc(p.Keys, etypes, func(k *crypto.Key, e crypto.EType) bool { return k.EType() == e }) {
+		return p, nil
+	}
+	if !ok {
+		p = Password{Print: print, Salt: managedpassword.Salt(a.key.Realm, name)}
+	}
+	keys, err := a.pool.cfg.Derive(b, p.Salt, etypes...)
+	if err != nil {
+		return Password{}, fmt.Errorf("derive the keys of %s: %w", a.key, err)
+	}
+	p.Keys = keys
+	return p, nil
+}
+
+// encTypeBit is the flag of msDS-SupportedEncryptionTypes ([MS-KILE] 2.2.7) of
+// an encryption type.
+func encTypeBit(e crypto.EType) uint32 {
+	switch e {
+	case crypto.RC4HMAC:
+		return 0x04
+	case crypto.AES128SHA1:
+		return 0x08
+	case crypto.AES256SHA1:
+		return 0x10
+	case crypto.AES128SHA2:
+		return 0x40
+	case crypto.AES256SHA2:
+		return 0x80
+	}
+	return 0
+}
+
+// shared are the encryption types that the host allows and the account has
+// keys for, in the host's order. Where the attribute is absent, a domain of
+// level 2008 and later has AES keys all the same.
+func (c *Config) shared(supported uint32) []crypto.EType {
+	const known = 0x04 | 0x08 | 0x10 | 0x40 | 0x80
+	if supported&known == 0 {
+		supported = 0x08 | 0x10
+	}
+	var out []crypto.EType
+	for _, e := range c.EncTypes {
+		if supported&encTypeBit(e) != 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}

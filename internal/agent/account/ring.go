@@ -1,0 +1,718 @@
+package account
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/subtle"
+	"slices"
+	"time"
+
+	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/secret"
+)
+
+const (
+	// ClockSkew is what two clocks of a domain may differ by, 5 min: the
+	// domain's Kerberos policy (MaxClockSkew) and the lead of the next
+	// password ([MS-GKDI] 3.1.4.1, [MS-ADTS] 3.1.1.4.5.39).
+	ClockSkew = 5 * time.Minute
+
+	// DefaultTicketLife is the longest that a ticket lives unless the domain's
+	// Kerberos policy was changed: 10 h (MaxTicketAge and MaxServiceAge of the
+	// Default Domain Policy).
+	DefaultTicketLife = 10 * time.Hour
+
+	// replication is how long controllers may disagree about a password after
+	// one of them changed it. Within a site it takes seconds; the guard keeps
+	// asking which key is in force for that long, and accepts longer anyway.
+	replication = 15 * time.Minute
+
+	// coolDown is the least time between two refusals of one key by one
+	// controller that calls the key in force: AD forgets bad passwords after 30
+	// min (lockoutObservationWindow), so that no account is ever locked by it.
+	coolDown = time.Hour
+)
+
+// Bounds of a ring: far above what a domain does, so that a hostile controller
+// cannot make it grow.
+const (
+	maxHeld      = 16
+	maxSightings = 16
+	maxVersions  = 3 // kvno of one password; 2 if it was written twice
+	maxRefusals  = 8
+)
+
+// Fingerprint identifies a password without holding it: its SHA-256. The
+// passwords are 256 random bytes, so that it discloses nothing.
+type Fingerprint [sha256.Size]byte
+
+// FingerprintOf is the fingerprint of a password's bytes.
+func FingerprintOf(password secret.Bytes) Fingerprint { return sha256.Sum256(password.Reveal()) }
+
+// Password is one password of the account, as keys.
+type Password struct {
+	// Print is zero for a password that is known from a keytab only.
+	Print Fingerprint
+	// Salt is what Keys were made with.
+	Salt string
+	// Keys are the keys, at most one for each encryption type, the preferred
+	// first.
+	Keys []*crypto.Key
+	// Starts is the beginning of the period that msDS-ManagedPasswordId names,
+	// by the domain's calendar; zero if unknown. It orders passwords.
+	Starts time.Time
+}
+
+// same reports whether p and o are one password: by the fingerprint or, where
+// one of them comes from a keytab, by a key.
+func (p Password) same(o Password) bool {
+	if p.Print != (Fingerprint{}) && o.Print != (Fingerprint{}) {
+		return subtle.ConstantTimeCompare(p.Print[:], o.Print[:]) == 1
+	}
+	return slices.ContainsFunc(p.Keys, func(k *crypto.Key) bool {
+		return slices.ContainsFunc(o.Keys, k.Equal)
+	})
+}
+
+// Observation is what one controller said of the account's passwords.
+type Observation struct {
+	Controller string
+	At         time.Time // when the answer came, by the host's clock, as all times here
+	// InForce is the password that the controller's KDC uses, Upcoming the one
+	// that follows it, if announced, Former the one before it, if given.
+	InForce          Password
+	Upcoming, Former *Password
+	// KVNO is the version of InForce; 0 if unknown.
+	KVNO uint32
+	// Expires is when this controller goes on to the next password, unless
+	// another one makes it do so earlier by replication.
+	Expires time.Time
+}
+
+// Change says what an observation or the passing of time brought.
+type Change uint8
+
+const (
+	NewInForce  Change = 1 << iota // another password than before is in force
+	NewPassword                    // a password was not known before
+	NewVersion                     // the kvno in force was not known before
+)
+
+// KeySet are the keys of one password under one version number.
+type KeySet struct {
+	KVNO uint32
+	Salt string
+	Keys []*crypto.Key
+}
+
+// Ring holds the passwords of an account as keys, with what is known of when
+// the domain uses each. It is a value: methods return what they change. The
+// zero Ring is empty and ready; [NewRing] sets another life of tickets.
+//
+// Each password goes one way, unless a controller lags:
+//
+//	announced ──► in force ──► superseded ──► forgotten, when no ticket under
+//	    │  (at most one is)        ▲          it lives and another one that
+//	    └──────────────────────────┘          was in force has followed it
+//	       its period was slept through
+type Ring struct {
+	life      time.Duration
+	held      []held // in the order of use, oldest first
+	current   int    // index in held of the newest password seen in force
+	serial    uint32 // the last held.id given out
+	sightings []sighting
+	last      time.Time // of the last observation
+	explored  time.Time // when the last round of all controllers was complete
+	unsettled time.Time // until then controllers may disagree
+}
+
+// held is a password in the ring.
+type held struct {
+	Password
+	id       uint32
+	versions []version // proven kvno, the latest first
+	used     bool      // it was in force, as opposed to announced
+	proven   bool      // a KDC accepted its keys: the salt is right
+	until    time.Time // last instant at which a controller may use it; zero: open
+	refusals []refusal
+}
+
+type version struct {
+	number uint32
+	seen   time.Time
+}
+
+// refusal records that a controller refused the keys of a password.
+type refusal struct {
+	controller string
+	at         time.Time
+	asserted   bool // the same controller had called the password in force
+}
+
+// sighting is what a controller said last.
+type sighting struct {
+	controller string
+	at         time.Time
+	inForce    uint32 // held.id
+	expires    time.Time
+}
+
+// NewRing makes an empty ring for a domain whose tickets live for up to life; 0
+// means DefaultTicketLife.
+func NewRing(life time.Duration) Ring { return Ring{life: life} }
+
+// Empty reports whether no password is known.
+func (r Ring) Empty() bool { return len(r.held) == 0 }
+
+// retention is how long keys are kept after the last instant at which a
+// controller may have used them: as long as a ticket issued then is good, by
+// the clock of an acceptor that is late.
+func (r Ring) retention() time.Duration {
+	if r.life == 0 {
+		return DefaultTicketLife + ClockSkew
+	}
+	return r.life + ClockSkew
+}
+
+// clone copies what methods change in place.
+func (r Ring) clone() Ring {
+	r.held = slices.Clone(r.held)
+	r.sightings = slices.Clone(r.sightings)
+	return r
+}
+
+// find is the index of a password, or -1.
+func (r Ring) find(p Password) int {
+	return slices.IndexFunc(r.held, func(h held) bool { return h.same(p) })
+}
+
+// Lookup returns the password with a fingerprint, as keys that need not be
+// derived again, with the salt that the domain is known to use for it.
+func (r Ring) Lookup(print Fingerprint) (Password, bool) {
+	for _, h := range r.held {
+		if h.Print == print {
+			return h.Password, true
+		}
+	}
+	return Password{}, false
+}
+
+// Observe folds an observation into the ring. Observations must come in the
+// order of their times.
+func (r Ring) Observe(o Observation) (Ring, Change) {
+	r = r.clone()
+	var change Change
+	i := r.find(o.InForce)
+	if i < 0 {
+		change |= NewPassword
+	}
+	before := r.inForceID()
+	i = r.place(i, o)
+	if o.Former != nil && r.follow(*o.Former, i, o.At) {
+		i++
+		change |= NewPassword
+	}
+	if o.Upcoming != nil && r.announce(*o.Upcoming) {
+		change |= NewPassword
+	}
+	if r.inForceID() != before {
+		change |= NewInForce
+	}
+	if r.held[i].prove(o.KVNO, o.At) {
+		change |= NewVersion
+	}
+	r.sight(o, r.held[i].id)
+	r.last = o.At
+	r.forget(o.At)
+	return r, change
+}
+
+// inForceID is the id of the newest password seen in force, 0 if there is none.
+func (r Ring) inForceID() uint32 {
+	if r.Empty() {
+		return 0
+	}
+	return r.held[r.current].id
+}
+
+// place puts the password in force, found at i or not at all, where it belongs
+// and returns its index then.
+func (r *Ring) place(i int, o Observation) int {
+	switch {
+	case i < 0 && r.olderThanCurrent(o.InForce):
+		i = r.current
+		r.insert(i, held{Password: o.InForce, until: o.At})
+	case i < 0:
+		i = len(r.held)
+		r.insert(i, held{Password: o.InForce})
+	}
+	h := &r.held[i]
+	h.used = true
+	h.learn(o.InForce)
+	switch {
+	case r.last.IsZero():
+		r.begin(i)
+	case i > r.current:
+		return r.promote(i, o.At)
+	case i < r.current:
+		h.until = o.At // this controller lags behind
+	}
+	return i
+}
+
+// begin makes the password at i the one in force in a ring that no controller
+// has been asked for yet: what was restored beside it is older or announced.
+func (r *Ring) begin(i int) {
+	r.current = i
+	for j := i; j < len(r.held); j++ {
+		r.held[j].until = time.Time{}
+	}
+}
+
+// olderThanCurrent reports whether p, which is unknown, belongs to a period
+// before that of the password in force: the controller lags behind.
+func (r Ring) olderThanCurrent(p Password) bool {
+	if r.Empty() || p.Starts.IsZero() {
+		return false
+	}
+	now := r.held[r.current].Starts
+	return !now.IsZero() && p.Starts.Before(now)
+}
+
+// insert puts h at index i.
+func (r *Ring) insert(i int, h held) {
+	r.serial++
+	h.id = r.serial
+	if i <= r.current && len(r.held) > 0 {
+		r.current++
+	}
+	r.held = slices.Insert(r.held, i, h)
+}
+
+// promote makes the password at i, which was announced or is new, the one in
+// force, and returns its new index. What else was announced has been slept
+// through: some controller may have used it.
+func (r *Ring) promote(i int, at time.Time) int {
+	h := r.held[i]
+	r.held = append(slices.Delete(r.held, i, i+1), h)
+	r.unsettled = at.Add(replication)
+	r.current = len(r.held) - 1
+	for j := range r.current {
+		if r.held[j].until.IsZero() {
+			r.held[j].until = at
+		}
+	}
+	return r.current
+}
+
+// follow takes in the password that was in force before that at i, and reports
+// whether it is new, so that i has moved.
+func (r *Ring) follow(p Password, i int, at time.Time) bool {
+	if j := r.find(p); j >= 0 {
+		r.held[j].used = true
+		r.held[j].learn(p)
+		return false
+	}
+	r.insert(i, held{Password: p, used: true, until: at})
+	return true
+}
+
+// announce takes in a password that will follow the one in force and reports
+// whether it is new. The latest announcement stands last.
+func (r *Ring) announce(p Password) bool {
+	i := r.find(p)
+	switch {
+	case i < 0:
+		r.insert(len(r.held), held{Password: p})
+	case i > r.current:
+		h := r.held[i]
+		r.held = append(slices.Delete(r.held, i, i+1), h)
+	}
+	return i < 0
+}
+
+// learn completes what was known of h by p, the same password. The salt stays:
+// a rename does not change that of a password already set.
+func (h *held) learn(p Password) {
+	if h.Print == (Fingerprint{}) {
+		h.Print = p.Print
+		h.Keys = p.Keys
+	}
+	if !p.Starts.IsZero() {
+		h.Starts = p.Starts
+	}
+}
+
+// prove records that the domain calls h by a version number, and reports
+// whether that is news.
+func (h *held) prove(kvno uint32, at time.Time) bool {
+	if kvno == 0 {
+		return false
+	}
+	news := len(h.versions) == 0 || h.versions[0].number != kvno
+	v := []version{{kvno, at}}
+	for _, old := range h.versions {
+		if old.number != kvno && len(v) < maxVersions {
+			v = append(v, old)
+		}
+	}
+	h.versions = v
+	return news
+}
+
+// sight records what a controller said, and whether the round of controllers
+// before a rollover is complete.
+func (r *Ring) sight(o Observation, id uint32) {
+	i := slices.IndexFunc(r.sightings, func(s sighting) bool { return s.controller == o.Controller })
+	if i >= 0 {
+		if from := r.approach(); !o.At.Before(from) && !r.sightings[i].at.Before(from) {
+			r.explored = o.At
+		}
+		r.sightings = slices.Delete(r.sightings, i, i+1)
+	}
+	if len(r.sightings) == maxSightings {
+		r.sightings = slices.Delete(r.sightings, 0, 1)
+	}
+	r.sightings = append(r.sightings, sighting{o.Controller, o.At, id, o.Expires})
+}
+
+// forget drops passwords under which no ticket lives. The last password that
+// was in force before the current one stays until it has a successor itself, as
+// in the domain: a controller that nobody touches goes on issuing under it.
+func (r *Ring) forget(now time.Time) {
+	predecessor := -1
+	for j := range r.current {
+		if r.held[j].used {
+			predecessor = j
+		}
+	}
+	kept := r.held[:0:0]
+	current := r.held[r.current].id
+	for j, h := range r.held {
+		dead := j < r.current && j != predecessor && now.After(h.until.Add(r.retention()))
+		if !dead {
+			kept = append(kept, h)
+		}
+	}
+	if n := len(kept) - maxHeld; n > 0 {
+		kept = slices.Delete(kept, 0, min(n, indexOf(kept, current)))
+	}
+	if len(kept) > maxHeld {
+		kept = kept[:maxHeld]
+	}
+	r.held, r.current = kept, indexOf(kept, current)
+}
+
+func indexOf(hs []held, id uint32) int {
+	return slices.IndexFunc(hs, func(h held) bool { return h.id == id })
+}
+
+// expiry is the earliest and the latest instant at which a controller goes on
+// from the password in force, as far as controllers were heard lately; zero if
+// none was. What a controller said long before the last observation may have
+// been corrected since.
+func (r Ring) expiry() (earliest, latest time.Time) {
+	id := r.inForceID()
+	for _, s := range r.sightings {
+		if s.inForce != id || r.last.Sub(s.at) > 2*recheck {
+			continue
+		}
+		if earliest.IsZero() || s.expires.Before(earliest) {
+			earliest = s.expires
+		}
+		if s.expires.After(latest) {
+			latest = s.expires
+		}
+	}
+	return earliest, latest
+}
+
+// next is the index of the announced password, or -1. Of several the latest
+// announcement counts.
+func (r Ring) next() int {
+	if n := len(r.held) - 1; n > r.current {
+		return n
+	}
+	return -1
+}
+
+// expected is the index of the password that is in force at now as far as can
+// be told without asking: the announced one once the last controller that was
+// heard has reached its hour.
+func (r Ring) expected(now time.Time) int {
+	n := r.next()
+	if _, latest := r.expiry(); n >= 0 && !latest.IsZero() && !now.Before(latest) {
+		return n
+	}
+	return r.current
+}
+
+// Settled reports whether all controllers are sure to agree at now on the
+// password in force. Where they are not, it should be read before it is used.
+func (r Ring) Settled(now time.Time) bool {
+	if r.Empty() || now.Before(r.unsettled) {
+		return false
+	}
+	earliest, latest := r.expiry()
+	if earliest.IsZero() {
+		return false
+	}
+	return now.Before(earliest.Add(-ClockSkew)) ||
+		r.next() >= 0 && now.After(latest.Add(ClockSkew))
+}
+
+// InitiatorKeys are the keys in force at now, one set; false if none is known.
+func (r Ring) InitiatorKeys(now time.Time) (KeySet, bool) {
+	if r.last.IsZero() {
+		return KeySet{}, false
+	}
+	i := r.expected(now)
+	return KeySet{KVNO: r.number(i), Salt: r.held[i].Salt, Keys: r.held[i].Keys}, true
+}
+
+// number is the version of the password at i: proven, or else counted from its
+// neighbour, since consecutive rollovers count by one. 0 if nothing is known.
+func (r Ring) number(i int) uint32 {
+	if v := r.held[i].versions; len(v) > 0 {
+		return v[0].number
+	}
+	switch {
+	case i > r.current:
+		if n := r.number(r.current); n > 0 {
+			return n + 1
+		}
+	case i < r.current:
+		if n := r.number(i + 1); n > 1 {
+			return n - 1
+		}
+	default:
+		if i > 0 && len(r.held[i-1].versions) > 0 {
+			return r.held[i-1].versions[0].number + 1
+		}
+	}
+	return 0
+}
+
+// AcceptorKeys are all keys under which a live ticket may have been issued at
+// now or may be from now on, the newest first. Where two passwords claim one
+// version, the better proof comes first and the other one last.
+func (r Ring) AcceptorKeys(now time.Time) []KeySet {
+	type claim struct {
+		KeySet
+		seen time.Time // zero for a number that was counted
+	}
+	var first, last []claim
+	for i := len(r.held) - 1; i >= 0; i-- {
+		h := r.held[i]
+		vs := h.versions
+		if len(vs) == 0 {
+			vs = []version{{number: r.number(i)}}
+		}
+		for _, v := range vs {
+			c := claim{KeySet{v.number, h.Salt, h.Keys}, v.seen}
+			j := slices.IndexFunc(first, func(f claim) bool { return f.KVNO == c.KVNO })
+			if j >= 0 && c.seen.After(first[j].seen) {
+				first[j], c = c, first[j]
+			}
+			if j >= 0 {
+				last = append(last, c)
+			} else {
+				first = append(first, c)
+			}
+		}
+	}
+	sets := make([]KeySet, 0, len(first)+len(last))
+	for _, c := range append(first, last...) {
+		sets = append(sets, c.KeySet)
+	}
+	return sets
+}
+
+// Candidate is a password worth an AS exchange.
+type Candidate struct {
+	Password
+	id     uint32
+	Proven bool // a KDC accepted it before
+}
+
+// Candidates are the passwords to try at a controller ("" for any), the likely
+// one first: what the controller said is in force, what should be, and its
+// neighbour in time while controllers may disagree. None of them was refused
+// before, unless the controller has called it in force since.
+func (r Ring) Candidates(now time.Time, controller string) []Candidate {
+	if r.last.IsZero() {
+		return nil
+	}
+	var order []int
+	add := func(i int) {
+		if i >= 0 && !slices.Contains(order, i) {
+			order = append(order, i)
+		}
+	}
+	if s, ok := r.sighting(controller); ok && now.Sub(s.at) < ClockSkew && now.Before(s.expires) {
+		add(indexOf(r.held, s.inForce))
+	}
+	add(r.expected(now))
+	if earliest, _ := r.expiry(); !now.Before(earliest.Add(-ClockSkew)) {
+		add(r.next())
+	}
+	add(r.current)
+	for j := r.current - 1; j >= 0; j-- {
+		if r.held[j].used && now.Before(r.held[j].until.Add(r.retention())) {
+			add(j)
+			break
+		}
+	}
+	var out []Candidate
+	for _, i := range order {
+		if h := r.held[i]; r.allowed(h, now, controller) {
+			out = append(out, Candidate{h.Password, h.id, h.proven})
+		}
+	}
+	return out
+}
+
+func (r Ring) sighting(controller string) (sighting, bool) {
+	i := slices.IndexFunc(r.sightings, func(s sighting) bool { return s.controller == controller })
+	if i < 0 {
+		return sighting{}, false
+	}
+	return r.sightings[i], true
+}
+
+// lastHeard is the controller that answered last, if that is so fresh that what
+// it said still holds.
+func (r Ring) lastHeard(now time.Time) string {
+	if n := len(r.sightings); n > 0 && now.Sub(r.last) < ClockSkew {
+		return r.sightings[n-1].controller
+	}
+	return ""
+}
+
+// knows reports whether a version is that of a password in the ring (0 says
+// nothing).
+func (r Ring) knows(kvno uint32) bool {
+	if kvno == 0 {
+		return true
+	}
+	for i := range r.held {
+		if r.number(i) == kvno {
+			return true
+		}
+	}
+	return false
+}
+
+// allowed reports whether the keys of h may be tried at a controller: a refused
+// key only where the controller has called it in force since, and if it refused
+// in spite of that, not before coolDown has passed.
+func (r Ring) allowed(h held, now time.Time, controller string) bool {
+	s, heard := r.sighting(controller)
+	for _, f := range h.refusals {
+		if !heard || s.inForce != h.id || !s.at.After(f.at) {
+			return false
+		}
+		if f.asserted && f.controller == controller && now.Before(f.at.Add(coolDown)) {
+			return false
+		}
+	}
+	return true
+}
+
+// Refused records that a controller refused a candidate's keys.
+func (r Ring) Refused(c Candidate, controller string, at time.Time) Ring {
+	i := indexOf(r.held, c.id)
+	if i < 0 {
+		return r
+	}
+	r = r.clone()
+	s, heard := r.sighting(controller)
+	h := &r.held[i]
+	h.refusals = append(slices.Clone(h.refusals), refusal{
+		controller: controller, at: at,
+		asserted: heard && s.inForce == h.id,
+	})
+	if n := len(h.refusals) - maxRefusals; n > 0 {
+		h.refusals = slices.Delete(h.refusals, 0, n)
+	}
+	return r
+}
+
+// Accepted records that a KDC accepted a candidate's keys.
+func (r Ring) Accepted(c Candidate) Ring {
+	i := indexOf(r.held, c.id)
+	if i < 0 || r.held[i].proven {
+		return r
+	}
+	r = r.clone()
+	r.held[i].proven = true
+	return r
+}
+
+// Resalt replaces the keys of a password whose salt the KDC knows better. They
+// are other keys: what was refused before does not count against them.
+func (r Ring) Resalt(p Password) Ring {
+	i := r.find(Password{Print: p.Print})
+	if i < 0 {
+		return r
+	}
+	r = r.clone()
+	h := &r.held[i]
+	h.Salt, h.Keys, h.refusals, h.proven = p.Salt, p.Keys, nil, false
+	return r
+}
+
+// Unproven are the fingerprints of passwords whose salt no KDC has confirmed.
+func (r Ring) Unproven() []Fingerprint {
+	var prints []Fingerprint
+	for _, h := range r.held {
+		if !h.proven && h.Print != (Fingerprint{}) {
+			prints = append(prints, h.Print)
+		}
+	}
+	return prints
+}
+
+// Ticketed folds in that a KDC issued a ticket for the account itself which
+// states kvno and which the key opens, nil if none of the ring does. It reports
+// whether the ring explains the ticket; if not, the password must be read.
+func (r Ring) Ticketed(kvno uint32, opened *crypto.Key, at time.Time) (Ring, bool) {
+	if opened == nil {
+		return r, false
+	}
+	i := r.find(Password{Keys: []*crypto.Key{opened}})
+	if i < 0 {
+		return r, false
+	}
+	r = r.clone()
+	r.held[i].prove(kvno, at)
+	r.held[i].proven = true
+	return r, true
+}
+
+// Restore adds keys that an earlier run of the guard left in a keytab: the
+// domain may not give the old ones back. Each is kept as long as a ticket under
+// it may live, counted from now; which of them is in force the next observation
+// says. It is meant for an empty ring.
+func (r Ring) Restore(sets []KeySet, now time.Time) Ring {
+	if !r.Empty() {
+		return r
+	}
+	r = r.clone()
+	sets = slices.Clone(sets)
+	slices.SortStableFunc(sets, func(a, b KeySet) int { return cmp.Compare(a.KVNO, b.KVNO) })
+	for _, s := range sets {
+		if len(s.Keys) == 0 {
+			continue
+		}
+		p := Password{Salt: s.Salt, Keys: s.Keys}
+		i := r.find(p)
+		if i < 0 {
+			i = len(r.held)
+			r.insert(i, held{Password: p, used: true, until: now})
+		}
+		r.held[i].prove(s.KVNO, time.Time{})
+		r.current = len(r.held) - 1
+	}
+	return r
+}
