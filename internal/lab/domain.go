@@ -1,0 +1,342 @@
+package lab
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf16"
+)
+
+// ComputerPassword is the password of a computer that the lab made.
+func ComputerPassword(name string) string {
+	return "Comp-" + strings.TrimSuffix(name, "$") + "-Pass!"
+}
+
+// Env lets MIT's and OpenLDAP's programs use this domain: its krb5.conf, its CA, its
+// clock. It leaves KRB5CCNAME to the caller.
+func (d *DC) Env() []string {
+	env := []string{"KRB5_CONFIG=" + d.KRB5Config, "LDAPTLS_CACERT=" + d.CAFile}
+	if d.clock != "" {
+		env = append(env, "LD_PRELOAD="+find("libfaketime"))
+		env = append(env, d.fakeEnv()...)
+	}
+	return env
+}
+
+// HostsEnv lets programs that resolve names with libc find the domain's controller,
+// and each other name given as "name address". It needs libnss_wrapper, and it
+// replaces LD_PRELOAD: with a clock it sets both libraries.
+func (d *DC) HostsEnv(t testing.TB, names ...string) []string {
+	t.Helper()
+	Need(t, "libnss_wrapper")
+	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s dc1 %s\n", d.IP, DCHost, DNSDomain)
+	for _, n := range names {
+		name, addr, _ := strings.Cut(n, " ")
+		hosts += addr + " " + name + "\n"
+	}
+	file := filepath.Join(t.TempDir(), "hosts")
+	d.must(t, os.WriteFile(file, []byte(hosts), 0o644))
+	preload := find("libnss_wrapper")
+	if d.clock != "" {
+		preload += ":" + find("libfaketime")
+	}
+	return []string{"NSS_WRAPPER_HOSTS=" + file, "LD_PRELOAD=" + preload}
+}
+
+// Run runs a program with [DC.Env] and more variables, and gives its output; it
+// fails the test when the program fails.
+func (d *DC) Run(t testing.TB, env []string, name string, args ...string) string {
+	t.Helper()
+	out, err := d.Try(env, name, args...)
+	d.must(t, err)
+	return out
+}
+
+// Try is Run for a program that may fail.
+func (d *DC) Try(env []string, name string, args ...string) (string, error) {
+	return run(append(d.Env(), env...), "", name, args...)
+}
+
+// Kinit gets a TGT with MIT's kinit and returns the credential cache's path.
+func (d *DC) Kinit(t testing.TB, principal, password string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ccache")
+	_, err := run(d.Env(), password+"\n", "kinit", "-c", "FILE:"+file, principal)
+	d.must(t, err)
+	return file
+}
+
+// KinitKeytab does so with a keytab.
+func (d *DC) KinitKeytab(t testing.TB, principal, keytab string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ccache")
+	d.Run(t, nil, "kinit", "-c", "FILE:"+file, "-k", "-t", keytab, principal)
+	return file
+}
+
+// Keytab writes the keytab of a computer that the lab made, AES256 and AES128, with
+// MIT's ktutil, and returns its path. The principal is NAME$@CONTOSO.COM.
+func (d *DC) Keytab(t testing.TB, computer string) string {
+	t.Helper()
+	name := strings.TrimSuffix(computer, "$")
+	return d.KeytabWith(t, name, ComputerPassword(name))
+}
+
+// KeytabWith is Keytab for a computer with the password given.
+func (d *DC) KeytabWith(t testing.TB, computer, password string) string {
+	t.Helper()
+	name := strings.TrimSuffix(computer, "$")
+	kvno := d.Attr(t, name+"$", "msDS-KeyVersionNumber")
+	salt := Realm + "host" + strings.ToLower(name) + "." + DNSDomain
+	file := filepath.Join(t.TempDir(), name+".keytab")
+	var script strings.Builder
+	for _, etype := range []string{"aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96"} {
+		fmt.Fprintf(&script, "addent -password -p %s$@%s -k %s -e %s -s %s\n%s\n", name, Realm, kvno, etype, salt, password)
+	}
+	fmt.Fprintf(&script, "wkt %s\nquit\n", file)
+	out, err := run(d.Env(), script.String(), "ktutil")
+	d.must(t, err)
+	if _, err := os.Stat(file); err != nil {
+		t.Fatalf("lab: ktutil wrote no keytab: %s", out)
+	}
+	return file
+}
+
+// Search searches the domain's database as its system, whether or not the controller runs.
+func (d *DC) Search(t testing.TB, base, filter string, attrs ...string) []Entry {
+	t.Helper()
+	entries, err := ldbSearch(d.samdb(), base, filter, attrs...)
+	d.must(t, err)
+	return entries
+}
+
+// Entry is the account with that sAMAccountName; computers and gMSAs end in $.
+func (d *DC) Entry(t testing.TB, account string, attrs ...string) Entry {
+	t.Helper()
+	found := d.Search(t, BaseDN, "(sAMAccountName="+account+")", attrs...)
+	if len(found) != 1 {
+		t.Fatalf("lab: %d accounts called %s", len(found), account)
+	}
+	return found[0]
+}
+
+// Attr is the first value of an account's attribute.
+func (d *DC) Attr(t testing.TB, account, attr string) string {
+	t.Helper()
+	return d.Entry(t, account, attr).Value(attr)
+}
+
+// Modify applies LDIF change records (a record without changetype adds an object) to
+// the domain's database as its system, whether or not the controller runs. Security
+// descriptors may be written as SDDL, SIDs as strings.
+func (d *DC) Modify(t testing.TB, ldif string) {
+	t.Helper()
+	d.must(t, d.modify(ldif))
+}
+
+// modify gives the database tool the controller's clock, because it stamps what it
+// writes, and its smb.conf, because the realm goes into the salt of Kerberos keys.
+func (d *DC) modify(ldif string) error {
+	_, err := run(append(d.clockEnv(), "SMB_CONF_PATH="+d.Dir+"/etc/smb.conf"), ldif, "ldbmodify", "-H", d.samdb())
+	return err
+}
+
+// SambaTool runs samba-tool on this domain, without the network.
+func (d *DC) SambaTool(t testing.TB, args ...string) string {
+	t.Helper()
+	return d.Run(t, nil, "samba-tool", append(args, "--configfile="+d.Dir+"/etc/smb.conf")...)
+}
+
+// Replace replaces one attribute of an account; without values it deletes it.
+func (d *DC) Replace(t testing.TB, account, attr string, values ...string) {
+	t.Helper()
+	ldif := fmt.Sprintf("dn: %s\nchangetype: modify\nreplace: %s\n", d.Entry(t, account, "dn").DN, attr)
+	for _, v := range values {
+		ldif += ldifLine(attr, v)
+	}
+	d.Modify(t, ldif+"-\n")
+}
+
+// Delete deletes an account.
+func (d *DC) Delete(t testing.TB, account string) {
+	t.Helper()
+	d.Modify(t, "dn: "+d.Entry(t, account, "dn").DN+"\nchangetype: delete\n")
+}
+
+// Group kinds, values of groupType ([MS-ADTS] 2.2.12): security groups.
+const (
+	GlobalGroup      = -2147483646
+	DomainLocalGroup = -2147483644
+	UniversalGroup   = -2147483640
+)
+
+// AddGroup makes a group in CN=Users with the accounts as members.
+func (d *DC) AddGroup(t testing.TB, name string, kind int, members ...string) {
+	t.Helper()
+	ldif := fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, BaseDN, name, kind)
+	for _, m := range members {
+		ldif += ldifLine("member", d.Entry(t, m, "dn").DN)
+	}
+	d.Modify(t, ldif)
+}
+
+// AddMembers adds accounts to a group; RemoveMembers removes them.
+func (d *DC) AddMembers(t testing.TB, group string, members ...string) {
+	t.Helper()
+	d.changeMembers(t, "add", group, members)
+}
+
+// RemoveMembers removes accounts from a group.
+func (d *DC) RemoveMembers(t testing.TB, group string, members ...string) {
+	t.Helper()
+	d.changeMembers(t, "delete", group, members)
+}
+
+func (d *DC) changeMembers(t testing.TB, op, group string, members []string) {
+	t.Helper()
+	ldif := fmt.Sprintf("dn: %s\nchangetype: modify\n%s: member\n", d.Entry(t, group, "dn").DN, op)
+	for _, m := range members {
+		ldif += ldifLine("member", d.Entry(t, m, "dn").DN)
+	}
+	d.Modify(t, ldif+"-\n")
+}
+
+// AddUser makes a user in CN=Users whose password does not expire.
+func (d *DC) AddUser(t testing.TB, name, password string) {
+	t.Helper()
+	d.Modify(t, fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: user\nsAMAccountName: %s\nuserPrincipalName: %s@%s\nuserAccountControl: 66048\n%s",
+		name, BaseDN, name, name, DNSDomain, ldifLine("unicodePwd", quotedUTF16(password))))
+}
+
+// AddComputer makes a host account in CN=Computers with [ComputerPassword].
+func (d *DC) AddComputer(t testing.TB, name string) {
+	t.Helper()
+	name = strings.TrimSuffix(name, "$")
+	d.Modify(t, fmt.Sprintf("dn: CN=%s,CN=Computers,%s\nobjectClass: computer\nsAMAccountName: %s$\ndNSHostName: %s.%s\n"+
+		"servicePrincipalName: HOST/%s.%s\nservicePrincipalName: HOST/%s\nuserAccountControl: 4096\nmsDS-SupportedEncryptionTypes: 28\n%s",
+		name, BaseDN, name, name, DNSDomain, name, DNSDomain, name, ldifLine("unicodePwd", quotedUTF16(ComputerPassword(name)))))
+}
+
+// SetPassword sets the password of an account with a stored one.
+func (d *DC) SetPassword(t testing.TB, account, password string) {
+	t.Helper()
+	d.Replace(t, account, "unicodePwd", quotedUTF16(password))
+}
+
+// GMSA describes a group Managed Service Account for [DC.AddGMSA].
+type GMSA struct {
+	Name     string   // without $
+	Interval int      // days, 1 by default
+	Readers  []string // accounts (sAMAccountName) that may retrieve the password
+	SPNs     []string
+	Attrs    map[string]string // further attributes
+}
+
+// AddGMSA makes a gMSA in CN=Managed Service Accounts. On a controller with a clock
+// that is ahead, the account is made at that time.
+func (d *DC) AddGMSA(t testing.TB, g GMSA) {
+	t.Helper()
+	if g.Interval == 0 {
+		g.Interval = 1
+	}
+	ldif := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
+		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n"+
+		"msDS-GroupMSAMembership: %s\n", g.Name, BaseDN, g.Name, strings.ToLower(g.Name), DNSDomain, g.Interval, d.readersSDDL(t, g.Readers))
+	for _, spn := range g.SPNs {
+		ldif += ldifLine("servicePrincipalName", spn)
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.Attrs)) {
+		ldif += ldifLine(name, g.Attrs[name])
+	}
+	d.Modify(t, ldif)
+}
+
+// SetReaders replaces the accounts that may retrieve a gMSA's password.
+func (d *DC) SetReaders(t testing.TB, gmsa string, readers ...string) {
+	t.Helper()
+	d.Replace(t, strings.TrimSuffix(gmsa, "$")+"$", "msDS-GroupMSAMembership", d.readersSDDL(t, readers))
+}
+
+func (d *DC) readersSDDL(t testing.TB, readers []string) string {
+	t.Helper()
+	sddl := "O:SYD:"
+	for _, r := range readers {
+		sddl += fmt.Sprintf("(A;;RP;;;%s)", d.Attr(t, r, "objectSid"))
+	}
+	return sddl
+}
+
+// clockEnv gives the database tools the controller's clock.
+func (d *DC) clockEnv() []string {
+	if d.clock == "" {
+		return nil
+	}
+	return append(d.fakeEnv(), "LD_PRELOAD="+find("libfaketime"))
+}
+
+// KVNO is the account's msDS-KeyVersionNumber.
+func (d *DC) KVNO(t testing.TB, account string) int {
+	t.Helper()
+	n, err := strconv.Atoi(d.Attr(t, account, "msDS-KeyVersionNumber"))
+	d.must(t, err)
+	return n
+}
+
+// DomainSID is the domain's SID as a string.
+func (d *DC) DomainSID(t testing.TB) string {
+	t.Helper()
+	return d.Search(t, BaseDN, "(objectClass=domainDNS)", "objectSid")[0].Value("objectSid")
+}
+
+// DomainGUID is the domain object's GUID as a string.
+func (d *DC) DomainGUID(t testing.TB) string {
+	t.Helper()
+	return d.Search(t, BaseDN, "(objectClass=domainDNS)", "objectGUID")[0].Value("objectGUID")
+}
+
+// Eventually calls f every 20 ms until it gives nil, and fails the test with its last
+// error when the time is up.
+func Eventually(t testing.TB, limit time.Duration, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still after %v: %v", limit, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// ldifLine is one value in LDIF, base64 where RFC 2849 demands it.
+func ldifLine(attr, value string) string {
+	for i := range len(value) {
+		if value[i] < ' ' || value[i] > '~' {
+			return attr + ":: " + base64.StdEncoding.EncodeToString([]byte(value)) + "\n"
+		}
+	}
+	if strings.HasPrefix(value, " ") || strings.HasPrefix(value, ":") || strings.HasPrefix(value, "<") {
+		return attr + ":: " + base64.StdEncoding.EncodeToString([]byte(value)) + "\n"
+	}
+	return attr + ": " + value + "\n"
+}
+
+// quotedUTF16 is how unicodePwd takes a password ([MS-ADTS] 3.1.1.3.1.5.1).
+func quotedUTF16(s string) string {
+	var b []byte
+	for _, u := range utf16.Encode([]rune(`"` + s + `"`)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return string(b)
+}
