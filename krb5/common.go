@@ -19,6 +19,14 @@ func (n PrincipalName) build(b *der.Builder) {
 	})
 }
 
+// ParsePrincipalName reads a PrincipalName that stands alone.
+func ParsePrincipalName(b []byte) (PrincipalName, error) {
+	return der.Parse(b, MaxMessage, "PrincipalName", readPrincipalName)
+}
+
+// Append appends the DER of n: RFC 4120, Section 5.2.2.
+func (n PrincipalName) Append(dst []byte) []byte { return build(dst, n.build) }
+
 func readPrincipalName(v der.Value) PrincipalName {
 	s := v.Sequence("PrincipalName")
 	n := PrincipalName{

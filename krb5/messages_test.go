@@ -45,6 +45,7 @@ var codecs = map[string]codec{
 	"EncryptedData":     codecOf(ParseEncryptedData),
 	"Checksum":          codecOf(ParseChecksum),
 	"AuthorizationData": codecOf(ParseAuthorizationData),
+	"PrincipalName":     codecOf(ParsePrincipalName),
 	"KDC-REQ":           codecOf(ParseKDCReq),
 	"KDC-REQ-BODY":      codecOf(ParseKDCReqBody),
 	"KDC-REP":           codecOf(ParseKDCRep),
@@ -266,6 +267,7 @@ func FuzzEncAPRepPart(f *testing.F)      { fuzz(f, "EncAPRepPart") }
 func FuzzEncryptedData(f *testing.F)     { fuzz(f, "EncryptedData") }
 func FuzzChecksum(f *testing.F)          { fuzz(f, "Checksum") }
 func FuzzAuthorizationData(f *testing.F) { fuzz(f, "AuthorizationData") }
+func FuzzPrincipalName(f *testing.F)     { fuzz(f, "PrincipalName") }
 func FuzzKDCReq(f *testing.F)            { fuzz(f, "KDC-REQ") }
 func FuzzKDCReqBody(f *testing.F)        { fuzz(f, "KDC-REQ-BODY") }
 func FuzzKDCRep(f *testing.F)            { fuzz(f, "KDC-REP") }

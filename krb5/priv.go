@@ -1,8 +1,10 @@
 package krb5
 
 import (
+	"io"
 	"time"
 
+	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/internal/der"
 )
 
@@ -92,6 +94,22 @@ func (p EncKRBPrivPart) Append(dst []byte) []byte {
 			b.Sequence(func() { p.buildFields(b) })
 		})
 	})
+}
+
+// SealPriv makes the KRB-PRIV of body.
+func SealPriv(key *crypto.Key, body MessageBody, rand io.Reader) (KRBPriv, error) {
+	e, err := Seal(key, UsageKRBPriv, EncKRBPrivPart{body}.Append(nil), rand)
+	return KRBPriv{EncPart: e}, err
+}
+
+// Open decrypts m. Whoever calls it checks address, time and sequence number.
+func (m KRBPriv) Open(key *crypto.Key) (MessageBody, error) {
+	plain, err := m.EncPart.Open(key, UsageKRBPriv)
+	if err != nil {
+		return MessageBody{}, err
+	}
+	p, err := ParseEncKRBPrivPart(plain)
+	return p.MessageBody, err
 }
 
 // KRBSafe is a message with a keyed checksum: RFC 4120, Section 5.6.1.
