@@ -25,6 +25,8 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 DNSDOM=$(printf %s "$DC_REALM" | tr A-Z a-z)
 CONF=$DC_DIR/etc/smb.conf
 PIDF=$DC_DIR/run/samba.pid
+WINBINDD_DIR=$DC_DIR/winbindd
+case " $DC_SERVICES " in *" s3fs "*) WINBINDD_DIR=/run/samba/winbindd;; esac # see run
 export DC_DIR DC_IP DC_IP6 DC_REALM DC_DOMAIN DC_HOST DC_ADMIN_PASS DC_SERVICES DC_RPC_SERVERS DC_LDAP_STRONG DC_CONF
 
 # Samba overwrites its command line, so the program is recognised by its executable.
@@ -51,7 +53,7 @@ write_conf() {
 	binddns dir = $DC_DIR/bind-dns
 	pid directory = $DC_DIR/run
 	ncalrpc dir = $DC_DIR/ncalrpc
-	winbindd socket directory = $DC_DIR/winbindd
+	winbindd socket directory = $WINBINDD_DIR
 	ntp signd socket directory = $DC_DIR/ntp_signd
 	log file = $DC_DIR/log/log.%m
 	logging = file
@@ -141,7 +143,14 @@ run() {
   write_conf; mkcert; rm -f "$PIDF"
   export KRB5_CONFIG=$DC_DIR/krb5.conf
   [ -z "${DC_PRELOAD:-}" ] || export LD_PRELOAD=$DC_PRELOAD   # for samba alone: this shell keeps the machine's clock
-  exec samba -i -M "${DC_MODEL:-single}" --debug-stdout --configfile="$CONF" </dev/null
+  set -- samba -i -M "${DC_MODEL:-single}" --debug-stdout --configfile="$CONF"
+  # smbd asks winbindd for Unix ids by a socket whose path is compiled in: a private
+  # /run keeps it from the machine's own Samba and from other controllers.
+  case " $DC_SERVICES " in *" s3fs "*)
+    mkdir -p "$DC_DIR/sysrun/samba"
+    set -- unshare -m sh -c 'mount --bind "$0" /run && exec "$@"' "$DC_DIR/sysrun" "$@";;
+  esac
+  exec "$@" </dev/null
 }
 
 start() {

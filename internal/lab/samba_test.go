@@ -150,3 +150,15 @@ func TestASkipIsRecorded(t *testing.T) {
 		t.Errorf("log = %q, %v; want %q", got, err, want)
 	}
 }
+
+func TestSMBListsSYSVOL(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{SMB: true})
+	cc := dc.Kinit(t, "web1$", lab.ComputerPassword("web1"))
+	out := dc.ListSYSVOL(t, cc)
+	if !strings.Contains(out, "Policies") || !strings.Contains(out, "scripts") {
+		t.Errorf("SYSVOL:\n%s", out)
+	}
+	if out, err := dc.SMB(t, filepath.Join(t.TempDir(), "none"), "ls"); err == nil {
+		t.Errorf("SYSVOL without a ticket:\n%s", out)
+	}
+}
