@@ -91,6 +91,15 @@ type Process struct {
 // IsZero reports whether p names no process.
 func (p Process) IsZero() bool { return p == Process{} }
 
+// Unit is a systemd unit, as the host's service manager sees it.
+type Unit struct {
+	Name   string `json:"name"`
+	Cgroup string `json:"cgroup"`
+}
+
+// IsZero reports whether u names no unit.
+func (u Unit) IsZero() bool { return u == Unit{} }
+
 // Owner is whom a lease's files belong to.
 type Owner struct {
 	UID uint32 `json:"uid"`
@@ -119,9 +128,8 @@ func (o Owner) Validate() error {
 
 // Options are what a workload asks for beyond a ticket.
 type Options struct {
-	// Keytab adds the keytab to accept with, ClientKeytab the one to initiate.
-	Keytab       bool `json:"keytab,omitempty"`
-	ClientKeytab bool `json:"clientKeytab,omitempty"`
+	// Keytab adds both keytabs: the one to accept with and the one to initiate.
+	Keytab bool `json:"keytab,omitempty"`
 	// Isolated asks for a TGT of its own instead of the one that all leases of
 	// the account share.
 	Isolated bool `json:"isolated,omitempty"`
@@ -132,9 +140,6 @@ type Options struct {
 	OnRotate string `json:"onRotate,omitempty"`
 	// SPNs are services whose tickets are put into the cache ahead of use.
 	SPNs []string `json:"spns,omitempty"`
-	// AtHost is for a workload that sees the directory at its path on the
-	// host, not at [MountPoint].
-	AtHost bool `json:"atHost,omitempty"`
 }
 
 // Lease is the identity of one or several accounts, in the hands of one
@@ -152,9 +157,10 @@ type Lease struct {
 	// Creator is the uid of the process that asked for the lease, against
 	// whose quota it counts.
 	Creator uint32 `json:"creator"`
-	// Workload ends the lease with its own end; a zero value means that the
-	// lease ends when it is removed.
+	// The lease ends with Workload, or when no process is left in the control
+	// group of Unit; where both are zero, it ends when it is removed.
 	Workload Process   `json:"workload,omitzero"`
+	Unit     Unit      `json:"unit,omitzero"`
 	Options  Options   `json:"options,omitzero"`
 	Created  time.Time `json:"created"`
 }
