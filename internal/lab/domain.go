@@ -94,20 +94,7 @@ func (d *DC) Keytab(t testing.TB, computer string) string {
 func (d *DC) KeytabWith(t testing.TB, computer, password string) string {
 	t.Helper()
 	name := strings.TrimSuffix(computer, "$")
-	kvno := d.Attr(t, name+"$", "msDS-KeyVersionNumber")
-	salt := Realm + "host" + strings.ToLower(name) + "." + DNSDomain
-	file := filepath.Join(t.TempDir(), name+".keytab")
-	var script strings.Builder
-	for _, etype := range []string{"aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96"} {
-		fmt.Fprintf(&script, "addent -password -p %s$@%s -k %s -e %s -s %s\n%s\n", name, Realm, kvno, etype, salt, password)
-	}
-	fmt.Fprintf(&script, "wkt %s\nquit\n", file)
-	out, err := run(d.Env(), script.String(), "ktutil")
-	d.must(t, err)
-	if _, err := os.Stat(file); err != nil {
-		t.Fatalf("lab: ktutil wrote no keytab: %s", out)
-	}
-	return file
+	return d.keytab(t, name, password, name+"$")
 }
 
 // Search searches the domain's database as its system, whether or not the controller runs.
