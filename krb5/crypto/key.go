@@ -119,16 +119,28 @@ func (k *Key) MarshalText() ([]byte, error) { return nil, secret.ErrMarshal }
 // confounder read from rand, plain and the integrity tag. The result is longer
 // than plain by [EType.Overhead]. dst and plain must not overlap.
 func (k *Key) Encrypt(dst []byte, usage uint32, plain []byte, rand io.Reader) ([]byte, error) {
+	return k.EncryptParts(dst, usage, rand, plain)
+}
+
+// EncryptParts is [Key.Encrypt] for a plaintext in several parts, which need not
+// be joined before.
+func (k *Key) EncryptParts(dst []byte, usage uint32, rand io.Reader, parts ...[]byte) ([]byte, error) {
+	total := k.prof.confounder + k.prof.trailer
+	for _, p := range parts {
+		total += len(p)
+	}
 	start := len(dst)
-	total := k.prof.confounder + len(plain) + k.prof.trailer
 	dst = grow(dst, total)
-	buf := dst[start : start+total]
+	buf := dst[start:]
 	if _, err := io.ReadFull(rand, buf[:k.prof.confounder]); err != nil {
 		return nil, fmt.Errorf("crypto: read confounder: %w", err)
 	}
-	copy(buf[k.prof.confounder:], plain)
+	at := k.prof.confounder
+	for _, p := range parts {
+		at += copy(buf[at:], p)
+	}
 	k.derived(usage, forEncryption).seal(buf)
-	return dst[:start+total], nil
+	return dst, nil
 }
 
 // Decrypt returns the plaintext of a ciphertext in memory of its own. Every
