@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opengmsa/opengmsa/krb5/ccache"
+)
+
+// cacheName is the credential cache that a command works on: the option
+// --ccache, else KRB5CCNAME, else MIT's default.
+func (a *app) cacheName(option string) string {
+	if option != "" {
+		return option
+	}
+	if name := a.env.Getenv("KRB5CCNAME"); name != "" {
+		return name
+	}
+	return fmt.Sprintf("FILE:/tmp/krb5cc_%d", os.Getuid())
+}
+
+// cachePath is the file behind the name of a cache: TYPE:REST as MIT writes it,
+// or a bare path.
+func cachePath(name string) (string, error) {
+	kind, rest, found := strings.Cut(name, ":")
+	switch {
+	case !found || strings.ContainsAny(kind, `/\`) || len(kind) == 1: // a path, perhaps C:\…
+		return name, nil
+	case kind == "FILE":
+		return rest, nil
+	case kind == "DIR" && strings.HasPrefix(rest, ":"):
+		return rest[1:], nil
+	case kind == "DIR":
+		return primaryOf(rest)
+	}
+	return "", failure(Usage, fmt.Errorf("credential cache %s: kind %s is not one that gmsa reads", name, kind)).
+		hint("name a file: KRB5CCNAME=FILE:/path or --ccache /path")
+}
+
+// primaryOf is the cache that a directory of caches is used as: the one that
+// the file "primary" names, else tkt.
+func primaryOf(dir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "primary"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return filepath.Join(dir, "tkt"), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("credential cache DIR:%s: %w", dir, err)
+	}
+	name := strings.TrimSpace(string(b))
+	if !strings.HasPrefix(name, "tkt") || name != filepath.Base(name) {
+		return "", fmt.Errorf("credential cache DIR:%s: its file primary does not name a cache", dir)
+	}
+	return filepath.Join(dir, name), nil
+}
+
+// openCache reads a cache and says where it was.
+func openCache(name string) (ccache.Cache, string, error) {
+	path, err := cachePath(name)
+	if err != nil {
+		return ccache.Cache{}, "", err
+	}
+	b, err := readLimited(path, ccache.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ccache.Cache{}, path, failure(NotFound, fmt.Errorf("there is no credential cache at %s", path)).
+			hint("run the command with an identity: gmsa run --account NAME -- gmsa klist").
+			hint("or name a cache: --ccache FILE")
+	}
+	if err != nil {
+		return ccache.Cache{}, path, fmt.Errorf("credential cache: %w", err)
+	}
+	c, err := ccache.Parse(b)
+	if err != nil {
+		return ccache.Cache{}, path, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, path, nil
+}
+
+// readLimited reads a whole file of at most limit bytes.
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return readAllLimited(f, path, limit)
+}
