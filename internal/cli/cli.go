@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/opengmsa/opengmsa/internal/agentapi"
 )
 
 // Env is all that a command sees of its surroundings.
@@ -76,6 +78,8 @@ func Run(ctx context.Context, args []string, env Env) int {
 type app struct {
 	env    Env
 	output outputFormat
+	// socket is the agent's; empty means the default.
+	socket string
 	// started is set once a command's arguments were understood: an error
 	// before that is one of usage.
 	started bool
@@ -96,18 +100,18 @@ Exit codes:
   gmsa events --id 8 --since 1h`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			a.started = true
-		},
 	}
 	root.SetIn(a.env.Stdin)
 	root.SetOut(a.env.Stdout)
 	root.SetErr(a.env.Stderr)
 	root.SetHelpCommand(a.help())
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().StringVar(&a.socket, "socket", "", "the agent's socket (default "+agentapi.DefaultSocket+")")
 	root.AddCommand(
 		a.klist(),
 		a.events(),
+		a.lease(),
+		a.agent(),
 		a.version(),
 		a.completion(),
 	)
@@ -115,6 +119,7 @@ Exit codes:
 		if c.HasSubCommands() {
 			needSubcommand(c)
 		}
+		a.markStart(c)
 	}
 	return root
 }
@@ -128,6 +133,19 @@ func commands(c *cobra.Command) []*cobra.Command {
 	return all
 }
 
+// markStart notes when a command begins its work: cobra checks flags and
+// arguments before that.
+func (a *app) markStart(c *cobra.Command) {
+	run := c.RunE
+	if run == nil {
+		return
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		a.started = true
+		return run(c, args)
+	}
+}
+
 // needSubcommand makes a noun without a verb, or with one that it does not
 // have, an error of usage instead of a page of help on standard output. A
 // command that has subcommands and runs by itself too is left alone.
@@ -135,6 +153,7 @@ func needSubcommand(c *cobra.Command) {
 	if c.Runnable() {
 		return
 	}
+	c.SuggestionsMinimumDistance = 2
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return fmt.Errorf("%s needs a command", c.CommandPath())

@@ -173,6 +173,11 @@ func (a *app) report(err error) {
 	}
 }
 
+// warn prints what the user should know although the command goes on.
+func (a *app) warn(text string) {
+	_, _ = fmt.Fprintf(a.env.Stderr, "warning: %s\n", oneLine(text))
+}
+
 // reportJSON prints a failure as one line, for programs that asked for JSON.
 func (a *app) reportJSON(err error, hints []string) {
 	line, _ := json.Marshal(struct {
