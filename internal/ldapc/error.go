@@ -1,0 +1,192 @@
+package ldapc
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// What callers branch on. Connection phase:
+var (
+	// ErrNotEncrypted is a server that will not encrypt, or that would step back
+	// from it. No password is read and none is sent.
+	ErrNotEncrypted = errors.New("LDAP connection would not be encrypted")
+	// ErrCredentials is a bind that the directory refused.
+	ErrCredentials = errors.New("directory refuses the credentials")
+	// ErrChannelBinding is a bind inside TLS whose channel binding the directory
+	// refused: somebody stands between, or the binding was left out.
+	ErrChannelBinding = errors.New("directory refuses the channel binding")
+)
+
+// Request phase:
+var (
+	// ErrEncryptionRequired is a read that the directory grants over encrypted
+	// connections only.
+	ErrEncryptionRequired = errors.New("directory requires an encrypted connection")
+	// ErrNoSuchObject is an entry that does not exist, or that the caller may
+	// not see.
+	ErrNoSuchObject = errors.New("no such object")
+	// ErrAccess is a request that the caller may not make.
+	ErrAccess = errors.New("access denied")
+	// ErrExists is an entry or a unique value that is there already.
+	ErrExists = errors.New("already exists")
+	// ErrConnection is a connection that broke or did not answer in time; the
+	// request may be made again on another.
+	ErrConnection = errors.New("LDAP connection lost")
+)
+
+// Error is a result other than success, with Active Directory's own codes taken
+// out of the diagnostic message: [MS-ADTS] 3.1.1.3.4 and [MS-ERREF].
+type Error struct {
+	// Op is what was asked, such as "bind" or "search CN=x,DC=y".
+	Op string
+	// Code is the LDAP result code, RFC 4511, Section 4.1.9.
+	Code uint16
+	// Win32 is the code in front of the message, such as 0x202D or 0x80090308;
+	// 0 where there is none.
+	Win32 uint32
+	// Data is the status behind the word "data", such as 0x52E; 0 where there is
+	// none.
+	Data uint32
+	// Message is the diagnostic message as it came.
+	Message string
+}
+
+var (
+	win32Prefix = regexp.MustCompile(`^(?:error: )?([0-9A-Fa-f]{8}):`)
+	dataField   = regexp.MustCompile(`\bdata ([0-9A-Fa-f]+)\b`)
+	bareCode    = regexp.MustCompile(`^([0-9A-Fa-f]{8})$`)
+)
+
+// newError reads the codes out of a result.
+func newError(op string, code uint16, message string) *Error {
+	e := &Error{Op: op, Code: code, Message: message}
+	for _, re := range []*regexp.Regexp{win32Prefix, bareCode} {
+		if m := re.FindStringSubmatch(message); m != nil {
+			v, _ := strconv.ParseUint(m[1], 16, 32) // eight digits always fit
+			e.Win32 = uint32(v)
+		}
+	}
+	if m := dataField.FindStringSubmatch(message); m != nil {
+		if v, err := strconv.ParseUint(m[1], 16, 32); err == nil {
+			e.Data = uint32(v)
+		}
+	}
+	return e
+}
+
+// Error is the cause in words and the codes.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s: LDAP %d (%s)", e.Op, e.Code, ldap.LDAPResultCodeMap[e.Code])
+	if c := e.Cause(); c != "" {
+		s += ": " + c
+	}
+	if e.Message != "" {
+		s += fmt.Sprintf(" [%s]", e.Message)
+	}
+	return s
+}
+
+// Cause is what the codes mean, in words; empty where this package knows no
+// more than the result code.
+func (e *Error) Cause() string {
+	if f, ok := logonFailures[e.Data]; ok && e.Code == ldap.LDAPResultInvalidCredentials {
+		return f.cause
+	}
+	return win32Failures[e.Win32].cause
+}
+
+// Hint is the next thing to do; empty where there is none.
+func (e *Error) Hint() string {
+	if f, ok := logonFailures[e.Data]; ok && e.Code == ldap.LDAPResultInvalidCredentials {
+		return f.hint
+	}
+	return win32Failures[e.Win32].hint
+}
+
+// Is maps the codes to the sentinels of this package.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case ErrChannelBinding:
+		return e.Code == ldap.LDAPResultInvalidCredentials && (e.Win32 == secBadBindings || e.Data == secBadBindings)
+	case ErrCredentials:
+		return e.Code == ldap.LDAPResultInvalidCredentials && !e.Is(ErrChannelBinding)
+	case ErrEncryptionRequired:
+		return e.Win32 == dsConfidentialityRequired || e.Code == ldap.LDAPResultConfidentialityRequired
+	case ErrNotEncrypted:
+		return e.Code == ldap.LDAPResultStrongAuthRequired
+	case ErrNoSuchObject:
+		return e.Code == ldap.LDAPResultNoSuchObject
+	case ErrAccess:
+		return e.Code == ldap.LDAPResultInsufficientAccessRights
+	case ErrExists:
+		return e.Code == ldap.LDAPResultEntryAlreadyExists || e.Code == ldap.LDAPResultAttributeOrValueExists
+	}
+	return false
+}
+
+// Codes of [MS-ERREF] that decide something here.
+const (
+	secBadBindings            = 0x80090346 // SEC_E_BAD_BINDINGS
+	dsConfidentialityRequired = 0x202D     // ERROR_DS_CONFIDENTIALITY_REQUIRED
+)
+
+type failure struct{ cause, hint string }
+
+// logonFailures are the codes behind "data" in a refused bind: Win32 errors of
+// [MS-ERREF] 2.2.
+var logonFailures = map[uint32]failure{
+	0x525: {"the account does not exist", "check the name and the domain"},
+	0x52e: {"the password or key is wrong", "check the password; for a host, check that its keytab is current"},
+	0x52f: {"account restrictions forbid the logon", ""},
+	0x530: {"the account may not log on at this time", ""},
+	0x531: {"the account may not log on from this host", ""},
+	0x532: {"the password has expired", "change the password"},
+	0x533: {"the account is disabled", "enable the account"},
+	0x568: {"the account is in too many groups for its token", ""},
+	0x569: {"the account may not log on in this way", "a managed service account cannot log on with a password at a directory"},
+	0x701: {"the account has expired", ""},
+	0x773: {"the password must be changed before the first logon", "change the password"},
+	0x775: {"the account is locked out", "wait for the lockout to end, or unlock the account"},
+}
+
+// win32Failures are the codes in front of a diagnostic message.
+var win32Failures = map[uint32]failure{
+	0x5:                       {"access denied", "check the rights of the account on this object"},
+	0x52d:                     {"the password does not meet the domain's policy", "use a longer or more varied password"},
+	0x2020:                    {"the directory answers nothing but the rootDSE before a bind", ""},
+	0x2028:                    {"a stronger authentication is required", "use sealing or TLS"},
+	dsConfidentialityRequired: {"this attribute is given out over encrypted connections only", "use sealing or TLS"},
+	0x202f:                    {"a constraint of the directory is violated", ""},
+	0x2030:                    {"no such object", ""},
+	0x2071:                    {"the object exists already", ""},
+	0x208d:                    {"no such object", ""},
+	0x2098:                    {"the rights of the account do not suffice", "check the rights of the account on this object"},
+	0x8009000d:                {"the domain has no usable KDS root key", "create one: gmsa kds add, or Add-KdsRootKey"},
+	secBadBindings:            {"the TLS channel binding is missing or wrong", "check for a proxy that ends TLS between this host and the controller"},
+}
+
+// typed turns an error of the LDAP library into one of this package.
+func typed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	le, ok := errors.AsType[*ldap.Error](err)
+	if !ok {
+		return fmt.Errorf("%s: %w: %w", op, ErrConnection, err)
+	}
+	if le.ResultCode >= ldap.ErrorNetwork {
+		if le.ResultCode == ldap.ErrorNetwork {
+			return fmt.Errorf("%s: %w: %w", op, ErrConnection, le.Err)
+		}
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	message := ""
+	if le.Err != nil {
+		message = le.Err.Error()
+	}
+	return newError(op, le.ResultCode, message)
+}
