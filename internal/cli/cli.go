@@ -112,6 +112,8 @@ Exit codes:
 		a.events(),
 		a.lease(),
 		a.agent(),
+		a.credspec(),
+		a.run(),
 		a.version(),
 		a.completion(),
 	)

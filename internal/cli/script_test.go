@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"os"
 	"os/signal"
@@ -42,6 +43,12 @@ func TestScripts(t *testing.T) {
 			"ccache":    writeSeedCache,
 			"fakeagent": startFakeAgent,
 			"status":    checkStatus,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Getuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
