@@ -1,11 +1,18 @@
-// Package systemd gives a service of this host the identity of a gMSA: a
-// drop-in beside the unit that asks the agent for a lease when the unit starts
-// and points the Kerberos libraries at it.
+// Package systemd gives a service of this host the identity of a gMSA. It writes
+// two small files: a unit of its own that asks the agent for a lease, and a
+// drop-in beside the service that needs that unit and points the Kerberos
+// libraries at the lease.
 //
-// The agent ties such a lease to the unit's control group, so that it ends with
-// the unit; the drop-in's ExecStopPost only hastens the end. Nothing here talks
-// to the agent or holds a secret: read [DropIn.Render] first, it is the whole
-// idea.
+// The lease has a unit of its own because the agent refuses callers in foreign
+// namespaces: even a command with full privileges (the "+" of
+// systemd.service(5)) runs in the mount namespace of a service that has one. It
+// starts before the service, survives its restarts, and stops with it
+// (StopWhenUnneeded=). The agent knows the unit by its control group and its
+// invocation by the link that systemd keeps below /run/systemd/units, so that a
+// lease ends with its unit even if the stop command never ran.
+//
+// Nothing here talks to the agent or holds a secret: read [Service.LeaseUnit]
+// and [Service.DropIn] first, they are the whole idea.
 package systemd
 
 import (
@@ -17,6 +24,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,6 +37,10 @@ const (
 	// the link and names it after the unit's control group.
 	DefaultLeaseDir = "/run/gmsa/units"
 
+	// LeaseUnitPrefix begins the name of the unit that holds a service's lease:
+	// gmsa-lease-nginx.service for nginx.service. The agent relies on it.
+	LeaseUnitPrefix = "gmsa-lease-"
+
 	// dropInName sorts after a distribution's own drop-ins (10-, 20-) and before
 	// an administrator's last word (90-).
 	dropInName = "50-gmsa.conf"
@@ -37,9 +49,13 @@ const (
 	marker = "# Written by gmsa account install; gmsa account uninstall removes it."
 )
 
-// ErrForeign means that a drop-in of our name exists and that somebody else
-// wrote it.
-var ErrForeign = errors.New("the drop-in was not written by gmsa")
+var (
+	// ErrForeign: a file of our name exists, and somebody else wrote it.
+	ErrForeign = errors.New("the file was not written by gmsa")
+	// ErrDynamicUser: the service's user exists only while it runs, so that
+	// nothing can be given to it beforehand but through a group.
+	ErrDynamicUser = errors.New("the service has DynamicUser=yes")
+)
 
 // unitName is what systemd allows in the name of a unit, systemd.unit(5), less
 // the backslash of its escapes, and only services: they alone have processes
@@ -55,16 +71,17 @@ func ParseUnit(s string) (string, error) {
 	if !strings.Contains(s, ".") {
 		s += ".service"
 	}
-	if len(s) > maxUnitName || !unitName.MatchString(s) {
+	if len(LeaseUnitPrefix)+len(s) > maxUnitName || strings.HasPrefix(s, LeaseUnitPrefix) || !unitName.MatchString(s) {
 		return "", fmt.Errorf("unit name %q: want a service such as nginx.service, letters, digits and : _ . - @ only", s)
 	}
 	return s, nil
 }
 
-// DropIn is what a service gets. The zero value of each optional field says
-// what is left out.
-type DropIn struct {
-	// Unit is the full name of the service.
+// Service is a service and the identity it gets. The zero value of each optional
+// field says what is left out.
+type Service struct {
+	// Unit is the full name of the service; a template ("app@.service") stands
+	// for all its instances.
 	Unit string
 	// Account is the gMSA, in any form that the agent takes; CredentialSpec
 	// names a spec instead. Exactly one is set.
@@ -82,47 +99,64 @@ type DropIn struct {
 	Socket string
 	// LeaseDir is [DefaultLeaseDir] when empty.
 	LeaseDir string
+
+	// dynamic: the service has no user before it runs, and reads its lease by
+	// its group.
+	dynamic bool
 }
 
-// Render writes the drop-in. The commands run with full privileges and outside
-// of the unit's sandbox (the "+" of systemd.service(5)): the agent refuses
-// callers in foreign namespaces. They are in the unit's control group all the
-// same, which is how the agent knows the unit.
-func (d DropIn) Render() string {
-	lease := filepath.Join(orDefault(d.LeaseDir, DefaultLeaseDir), "%n")
-	create := []string{d.Program}
-	remove := []string{d.Program}
-	if d.Socket != "" {
-		create, remove = append(create, "--socket", d.Socket), append(remove, "--socket", d.Socket)
+// LeaseUnit is the unit that holds the lease for as long as the service needs
+// it.
+func (s Service) LeaseUnit() string {
+	create := []string{s.Program}
+	if s.Socket != "" {
+		create = append(create, "--socket", s.Socket)
 	}
-	create = append(create, "lease", "create", "--unit", "%n")
-	remove = append(remove, "lease", "remove", "--unit", "%n")
+	remove := append(slices.Clone(create), "lease", "remove", "--unit")
+	create = append(create, "lease", "create", "--unit")
 	for _, o := range []struct{ name, value string }{
-		{"--account", d.Account}, {"--credspec", d.CredentialSpec},
-		{"--user", d.User}, {"--group", d.Group}, {"--on-rotate", d.OnRotate},
+		{"--account", s.Account}, {"--credspec", s.CredentialSpec},
+		{"--user", s.User}, {"--group", s.Group}, {"--on-rotate", s.OnRotate},
 	} {
 		if o.value != "" {
 			create = append(create, o.name, o.value)
 		}
 	}
-	env := []string{"KRB5CCNAME=FILE:" + lease + "/ccache", "KRB5_CONFIG=" + lease + "/krb5.conf"}
-	if d.Keytab {
+	if s.dynamic {
+		create = append(create, "--mode", "0440")
+	}
+	if s.Keytab {
 		create = append(create, "--keytab")
+	}
+	return marker + `
+[Unit]
+Description=Lease of a group managed service account for ` + strings.ReplaceAll(s.Unit, "@.", "@%i.") + `
+Wants=gmsa-agent.service
+After=gmsa-agent.service
+StopWhenUnneeded=yes
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=` + quoteAll(create) + `
+ExecStop=-` + quoteAll(remove) + "\n"
+}
+
+// DropIn makes the service need its lease and tells its Kerberos libraries where
+// it is.
+func (s Service) DropIn() string {
+	lease := filepath.Join(orDefault(s.LeaseDir, DefaultLeaseDir), "%n")
+	env := []string{"KRB5CCNAME=FILE:" + lease + "/ccache", "KRB5_CONFIG=" + lease + "/krb5.conf"}
+	if s.Keytab {
 		env = append(env, "KRB5_KTNAME=FILE:"+lease+"/keytab", "KRB5_CLIENT_KTNAME=FILE:"+lease+"/client.keytab")
 	}
-
 	var b strings.Builder
-	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
-	line("%s", marker)
-	line("[Unit]")
-	line("Wants=gmsa-agent.service")
-	line("After=gmsa-agent.service")
-	line("")
-	line("[Service]")
-	line("ExecStartPre=+%s", quoteAll(create))
-	line("ExecStopPost=+-%s", quoteAll(remove))
+	fmt.Fprintf(&b, "%s\n[Unit]\nRequires=%s%%N.service\nAfter=%[2]s%%N.service\n\n[Service]\n", marker, LeaseUnitPrefix)
 	for _, e := range env {
-		line("Environment=%s", quote(e))
+		fmt.Fprintf(&b, "Environment=%s\n", quote(e))
+	}
+	if s.dynamic {
+		fmt.Fprintf(&b, "SupplementaryGroups=%s\n", quote(s.Group))
 	}
 	return b.String()
 }
@@ -141,8 +175,8 @@ func quoteAll(argv []string) string {
 // quotes too.
 func quoteArg(s string) string { return quote(strings.ReplaceAll(s, "$", "$$")) }
 
-// quote leaves "%n" to systemd, doubles every other percent sign, and quotes
-// what is not plain.
+// quote leaves "%n", the unit's name, to systemd, doubles every other percent
+// sign, and quotes what is not plain.
 func quote(s string) string {
 	const unit = "%n"
 	parts := strings.Split(s, unit)
@@ -165,59 +199,77 @@ type Units struct {
 	Systemctl func(ctx context.Context, args ...string) (string, error)
 }
 
-// Path is the drop-in of a unit.
-func (u Units) Path(unit string) string {
-	return filepath.Join(orDefault(u.Dir, DefaultUnitDir), unit+".d", dropInName)
+// paths are the two files of a service.
+func (u Units) paths(unit string) (leaseUnit, dropIn string) {
+	dir := orDefault(u.Dir, DefaultUnitDir)
+	return filepath.Join(dir, LeaseUnitPrefix+unit), filepath.Join(dir, unit+".d", dropInName)
 }
 
-// Install writes the drop-in and has systemd read it. The unit must exist; it is
-// not restarted, so what runs goes on as it was. Installing again replaces the
-// drop-in.
-func (u Units) Install(ctx context.Context, d DropIn) (path string, err error) {
-	state, err := u.show(ctx, d.Unit)
+// Install writes the two files, has systemd read them, and returns their paths.
+// The unit must exist; it is not restarted, so what runs goes on as it was.
+// Installing again replaces the files.
+func (u Units) Install(ctx context.Context, s Service) (written []string, err error) {
+	state, err := u.show(ctx, s.Unit)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if state["LoadState"] != "loaded" {
-		return "", fmt.Errorf("unit %s: %s: %w", d.Unit, orDefault(state["LoadState"], "unknown"), fs.ErrNotExist)
+		return nil, fmt.Errorf("unit %s: %s: %w", s.Unit, orDefault(state["LoadState"], "unknown"), fs.ErrNotExist)
 	}
-	d.User, d.Group = orDefault(d.User, state["User"]), orDefault(d.Group, state["Group"])
-
-	path = u.Path(d.Unit)
-	if err := refuseForeign(path); err != nil {
-		return "", err
+	if s.dynamic = state["DynamicUser"] == "yes"; s.dynamic && s.Group == "" {
+		return nil, fmt.Errorf("unit %s: %w: name a group that may read the lease", s.Unit, ErrDynamicUser)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", fmt.Errorf("drop-in directory: %w", err)
+	if !s.dynamic {
+		s.User, s.Group = orDefault(s.User, state["User"]), orDefault(s.Group, state["Group"])
 	}
-	if err := replaceFile(path, []byte(d.Render())); err != nil {
-		return "", fmt.Errorf("write drop-in: %w", err)
+	leaseUnit, dropIn := u.paths(s.Unit)
+	if err := errors.Join(refuseForeign(leaseUnit), refuseForeign(dropIn)); err != nil {
+		return nil, err
 	}
-	return path, u.reload(ctx)
+	if err := os.MkdirAll(filepath.Dir(dropIn), 0o755); err != nil {
+		return nil, fmt.Errorf("drop-in directory: %w", err)
+	}
+	// The lease unit first: a drop-in that needs a missing unit keeps the service
+	// from starting.
+	for _, f := range []struct{ path, text string }{{leaseUnit, s.LeaseUnit()}, {dropIn, s.DropIn()}} {
+		if err := replaceFile(f.path, []byte(f.text)); err != nil {
+			return written, fmt.Errorf("write unit: %w", err)
+		}
+		written = append(written, f.path)
+	}
+	return written, u.reload(ctx)
 }
 
-// Uninstall removes the drop-in, and its directory when nothing else is in it.
-// That there was none is no error.
+// Uninstall removes the files, and the drop-in's directory when nothing else is
+// in it. That there were none is no error.
 func (u Units) Uninstall(ctx context.Context, unit string) error {
-	path := u.Path(unit)
-	if err := refuseForeign(path); err != nil {
+	leaseUnit, dropIn := u.paths(unit)
+	if err := errors.Join(refuseForeign(leaseUnit), refuseForeign(dropIn)); err != nil {
 		return err
 	}
-	switch err := os.Remove(path); {
-	case errors.Is(err, fs.ErrNotExist):
+	removed := false
+	for _, path := range []string{dropIn, leaseUnit} {
+		switch err := os.Remove(path); {
+		case err == nil:
+			removed = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("remove unit: %w", err)
+		}
+	}
+	if !removed {
 		return nil
-	case err != nil:
-		return fmt.Errorf("remove drop-in: %w", err)
 	}
 	// The directory stays when somebody else's drop-ins are in it: Remove
 	// refuses then, and that is right.
-	_ = os.Remove(filepath.Dir(path))
+	_ = os.Remove(filepath.Dir(dropIn))
 	return u.reload(ctx)
 }
 
-// Installed lists the units that have a drop-in of ours which names the account.
+// Installed lists the services that were given the account, by the name that
+// Install was given.
 func (u Units) Installed(account string) ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(orDefault(u.Dir, DefaultUnitDir), "*.d", dropInName))
+	dir := orDefault(u.Dir, DefaultUnitDir)
+	paths, err := filepath.Glob(filepath.Join(dir, LeaseUnitPrefix+"*.service"))
 	if err != nil {
 		return nil, err
 	}
@@ -228,27 +280,27 @@ func (u Units) Installed(account string) ([]string, error) {
 			return nil, err
 		}
 		if text, ours := strings.CutPrefix(string(b), marker); ours && namesAccount(text, account) {
-			units = append(units, strings.TrimSuffix(filepath.Base(filepath.Dir(p)), ".d"))
+			units = append(units, strings.TrimPrefix(filepath.Base(p), LeaseUnitPrefix))
 		}
 	}
 	return units, nil
 }
 
-// namesAccount looks for the option in the drop-in's command line, where a
+// namesAccount looks for the option in the lease unit's command line, where a
 // space or the end of the line follows its value.
-func namesAccount(dropIn, account string) bool {
+func namesAccount(unit, account string) bool {
 	option := " --account " + quoteArg(account)
-	return strings.Contains(dropIn, option+" ") || strings.Contains(dropIn, option+"\n")
+	return strings.Contains(unit, option+" ") || strings.Contains(unit, option+"\n")
 }
 
-// refuseForeign reports ErrForeign for a drop-in that lacks our marker.
+// refuseForeign reports ErrForeign for a file that lacks our marker.
 func refuseForeign(path string) error {
 	b, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("read drop-in: %w", err)
+		return fmt.Errorf("read unit: %w", err)
 	case !strings.HasPrefix(string(b), marker):
 		return fmt.Errorf("%s: %w", path, ErrForeign)
 	}
@@ -276,7 +328,7 @@ func write(f *os.File, b []byte) error {
 
 // show asks systemd for the properties of a unit that matter here.
 func (u Units) show(ctx context.Context, unit string) (map[string]string, error) {
-	out, err := u.systemctl(ctx, "show", "--property=LoadState,User,Group", "--", unit)
+	out, err := u.systemctl(ctx, "show", "--property=LoadState,User,Group,DynamicUser", "--", unit)
 	if err != nil {
 		return nil, err
 	}

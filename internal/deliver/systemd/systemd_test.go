@@ -21,6 +21,8 @@ func hostSystemd(calls *[]string) func(context.Context, ...string) (string, erro
 		switch {
 		case args[0] != "show":
 			return "", nil
+		case args[len(args)-1] == "dyn.service":
+			return "LoadState=loaded\nUser=\nGroup=\nDynamicUser=yes\n", nil
 		case args[len(args)-1] == "nginx.service":
 			return "LoadState=loaded\nUser=www-data\nGroup=\n", nil
 		}
@@ -28,26 +30,59 @@ func hostSystemd(calls *[]string) func(context.Context, ...string) (string, erro
 	}
 }
 
-func TestDropInOfAServiceThatAcceptsConnections(t *testing.T) {
-	got := DropIn{
+func TestFilesOfAServiceThatAcceptsConnections(t *testing.T) {
+	s := Service{
 		Unit: "nginx.service", Account: "webapp01", User: "www-data",
 		Keytab: true, OnRotate: "reload nginx", Program: "/usr/bin/gmsa",
-	}.Render()
-	want := `# Written by gmsa account install; gmsa account uninstall removes it.
+	}
+	wantUnit := `# Written by gmsa account install; gmsa account uninstall removes it.
 [Unit]
+Description=Lease of a group managed service account for nginx.service
 Wants=gmsa-agent.service
 After=gmsa-agent.service
+StopWhenUnneeded=yes
 
 [Service]
-ExecStartPre=+/usr/bin/gmsa lease create --unit %n --account webapp01 --user www-data --on-rotate "reload nginx" --keytab
-ExecStopPost=+-/usr/bin/gmsa lease remove --unit %n
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/gmsa lease create --unit --account webapp01 --user www-data --on-rotate "reload nginx" --keytab
+ExecStop=-/usr/bin/gmsa lease remove --unit
+`
+	if d := cmp.Diff(wantUnit, s.LeaseUnit()); d != "" {
+		t.Error(d)
+	}
+	wantDropIn := `# Written by gmsa account install; gmsa account uninstall removes it.
+[Unit]
+Requires=gmsa-lease-%N.service
+After=gmsa-lease-%N.service
+
+[Service]
 Environment=KRB5CCNAME=FILE:/run/gmsa/units/%n/ccache
 Environment=KRB5_CONFIG=/run/gmsa/units/%n/krb5.conf
 Environment=KRB5_KTNAME=FILE:/run/gmsa/units/%n/keytab
 Environment=KRB5_CLIENT_KTNAME=FILE:/run/gmsa/units/%n/client.keytab
 `
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(wantDropIn, s.DropIn()); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestADynamicUserReadsItsLeaseByAGroup(t *testing.T) {
+	var calls []string
+	u := Units{Dir: t.TempDir(), Systemctl: hostSystemd(&calls)}
+	s := Service{Unit: "dyn.service", Account: "webapp01", Program: "/usr/bin/gmsa"}
+	if _, err := u.Install(t.Context(), s); !errors.Is(err, ErrDynamicUser) {
+		t.Errorf("without a group: %v", err)
+	}
+	s.Group = "webapp"
+	written, err := u.Install(t.Context(), s)
+	if err != nil || len(written) != 2 {
+		t.Fatalf("%v, %v", written, err)
+	}
+	for i, want := range []string{"--group webapp --mode 0440", "SupplementaryGroups=webapp"} {
+		if b, err := os.ReadFile(written[i]); err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("no %q in %s: %v", want, b, err)
+		}
 	}
 }
 
@@ -70,8 +105,8 @@ func TestQuotingKeepsSystemdFromExpanding(t *testing.T) {
 func TestParseUnit(t *testing.T) {
 	for in, want := range map[string]string{
 		"nginx": "nginx.service", "nginx.service": "nginx.service", "getty@tty1.service": "getty@tty1.service",
-		"app@.service": "app@.service",
-		"../../etc/x":  "", "nginx.timer": "", "": "", "a/b.service": "", "x\ny.service": "", strings.Repeat("a", 260) + ".service": "",
+		"app@.service": "app@.service", "gmsa-lease-nginx.service": "",
+		"../../etc/x": "", "nginx.timer": "", "": "", "a/b.service": "", "x\ny.service": "", strings.Repeat("a", 260) + ".service": "",
 	} {
 		got, err := ParseUnit(in)
 		if got != want || (err == nil) != (want != "") {
@@ -83,15 +118,15 @@ func TestParseUnit(t *testing.T) {
 func TestInstallThenUninstallLeavesNoTrace(t *testing.T) {
 	var calls []string
 	u := Units{Dir: t.TempDir(), Systemctl: hostSystemd(&calls)}
-	d := DropIn{Unit: "nginx.service", Account: "webapp01", Program: "/usr/bin/gmsa"}
+	d := Service{Unit: "nginx.service", Account: "webapp01", Program: "/usr/bin/gmsa"}
 	for range 2 { // Installing again is safe.
-		path, err := u.Install(t.Context(), d)
+		written, err := u.Install(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(written[0])
 		if err != nil || !strings.Contains(string(b), "--user www-data") {
-			t.Fatalf("the unit's own user is not in the drop-in: %s, %v", b, err)
+			t.Fatalf("the unit's own user is not in the lease unit: %s, %v", b, err)
 		}
 	}
 	if got, err := u.Installed("webapp01"); err != nil || len(got) != 1 || got[0] != "nginx.service" {
@@ -117,14 +152,14 @@ func TestInstallThenUninstallLeavesNoTrace(t *testing.T) {
 func TestForeignDropInsAreLeftAlone(t *testing.T) {
 	var calls []string
 	u := Units{Dir: t.TempDir(), Systemctl: hostSystemd(&calls)}
-	path := u.Path("nginx.service")
+	_, path := u.paths("nginx.service")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte("[Service]\nNice=5\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := u.Install(t.Context(), DropIn{Unit: "nginx.service", Account: "a", Program: "/usr/bin/gmsa"}); !errors.Is(err, ErrForeign) {
+	if _, err := u.Install(t.Context(), Service{Unit: "nginx.service", Account: "a", Program: "/usr/bin/gmsa"}); !errors.Is(err, ErrForeign) {
 		t.Errorf("install: %v", err)
 	}
 	if err := u.Uninstall(t.Context(), "nginx.service"); !errors.Is(err, ErrForeign) {
@@ -135,7 +170,7 @@ func TestForeignDropInsAreLeftAlone(t *testing.T) {
 func TestInstallRefusesAUnitThatDoesNotExist(t *testing.T) {
 	var calls []string
 	u := Units{Dir: t.TempDir(), Systemctl: hostSystemd(&calls)}
-	_, err := u.Install(t.Context(), DropIn{Unit: "nosuch.service", Account: "a", Program: "/usr/bin/gmsa"})
+	_, err := u.Install(t.Context(), Service{Unit: "nosuch.service", Account: "a", Program: "/usr/bin/gmsa"})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("err = %v", err)
 	}
