@@ -65,7 +65,7 @@ func (e *Error) Error() string {
 	if e.KDC != (KDC{}) {
 		s += fmt.Sprintf(" at %v", e.KDC)
 	}
-	if e.Kind != nil && !errors.Is(e.Err, e.Kind) {
+	if _, said := errors.AsType[*krb5.KRBError](e.Err); e.Kind != nil && !said && !errors.Is(e.Err, e.Kind) {
 		s += ": " + e.Kind.Error()
 	}
 	return s + ": " + e.Err.Error()
