@@ -56,6 +56,7 @@ var packages = map[string]string{
 	"ldbmodify":       "ldb-tools",
 	"ldbsearch":       "ldb-tools",
 	"mmdebstrap":      "mmdebstrap",
+	"nsenter":         "util-linux",
 	"openssl":         "openssl",
 	"postgres":        "postgresql",
 	"psql":            "postgresql",
