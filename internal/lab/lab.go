@@ -60,6 +60,7 @@ var packages = map[string]string{
 	"openssl":         "openssl",
 	"postgres":        "postgresql",
 	"psql":            "postgresql",
+	"python3":         "python3",
 	"ldd":             "libc-bin",
 	"runc":            "runc",
 	"samba":           "samba-ad-dc (4.22; bookworm-backports on Debian 12)",

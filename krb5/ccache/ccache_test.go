@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -235,7 +236,7 @@ func TestFind(t *testing.T) {
 
 // MIT's klist lists what we write, settings and time offset included.
 func TestKlistReadsIt(t *testing.T) {
-	need(t, "klist", "krb5-user")
+	lab.Need(t, "klist")
 	file := filepath.Join(t.TempDir(), "ccache")
 	c := sample(t)
 	if err := os.WriteFile(file, c.Append(nil), 0o600); err != nil {
@@ -262,8 +263,7 @@ func TestKlistReadsIt(t *testing.T) {
 // We read what libkrb5 writes in both versions: a copy of our cache with a
 // setting added, one changed, and a ticket removed.
 func TestReadsMIT(t *testing.T) {
-	need(t, "klist", "krb5-user")
-	need(t, "python3", "python3")
+	lab.Need(t, "klist", "python3")
 	for version := 3; version <= 4; version++ {
 		dir := t.TempDir()
 		from, to, conf := filepath.Join(dir, "from"), filepath.Join(dir, "to"), filepath.Join(dir, "krb5.conf")
@@ -306,17 +306,6 @@ func write(t *testing.T, file string, b []byte) {
 	t.Helper()
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// need skips the test if a program is missing, and fails where nothing may skip.
-func need(t *testing.T, program, pkg string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("GMSA_NO_SKIP") == "1" {
-			t.Fatalf("%s is missing: install %s", program, pkg)
-		}
-		t.Skipf("%s is missing: install %s", program, pkg)
 	}
 }
 

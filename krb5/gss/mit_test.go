@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -42,22 +43,6 @@ type mitAnswer struct {
 	Flags     int    `json:"flags"`
 }
 
-// python finds an interpreter that has the gssapi module; Debian's comes first.
-func python(t *testing.T) string {
-	t.Helper()
-	for _, p := range []string{"/usr/bin/python3", "python3"} {
-		if exec.Command(p, "-c", "import gssapi").Run() == nil {
-			return p
-		}
-	}
-	const missing = "no python3 with the module gssapi: install python3-gssapi"
-	if os.Getenv("GMSA_NO_SKIP") == "1" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
-}
-
 type mitConfig struct {
 	role, mech string
 	flags      Flags
@@ -69,7 +54,7 @@ type mitConfig struct {
 // startMIT runs a peer that has a ticket from r and the key of the server.
 func startMIT(t *testing.T, r *realm, cfg mitConfig) *mitPeer {
 	t.Helper()
-	py := python(t)
+	lab.Need(t, "python3-gssapi")
 	dir := t.TempDir()
 	write := func(name string, b []byte) string {
 		file := filepath.Join(dir, name)
@@ -97,7 +82,7 @@ func startMIT(t *testing.T, r *realm, cfg mitConfig) *mitPeer {
 	if cfg.bindings != nil {
 		bindings = hex.EncodeToString(cfg.bindings.AppData)
 	}
-	cmd := exec.CommandContext(t.Context(), py, "testdata/peer.py", cfg.role, cfg.mech, serverName.String(), fmt.Sprint(int(cfg.flags)), bindings)
+	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", "testdata/peer.py", cfg.role, cfg.mech, serverName.String(), fmt.Sprint(int(cfg.flags)), bindings)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "LC_ALL=C",
 		"KRB5_CONFIG=" + conf,

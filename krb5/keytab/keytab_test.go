@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
@@ -233,7 +234,7 @@ func TestLookup(t *testing.T) {
 
 // MIT's klist lists what we write.
 func TestKlistReadsIt(t *testing.T) {
-	need(t, "klist", "krb5-user")
+	lab.Need(t, "klist")
 	file := filepath.Join(t.TempDir(), "keytab")
 	kt := sample(t)
 	if err := os.WriteFile(file, encode(t, kt), 0o600); err != nil {
@@ -259,7 +260,7 @@ func TestKlistReadsIt(t *testing.T) {
 // We read what MIT's ktutil writes, deletions included, and agree on the keys
 // that it derives from a password.
 func TestReadsKtutil(t *testing.T) {
-	need(t, "ktutil", "krb5-user")
+	lab.Need(t, "ktutil")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "keytab")
 	run(t, strings.Join([]string{
@@ -293,17 +294,6 @@ func TestReadsKtutil(t *testing.T) {
 		if !e.Key.Equal(want) || !e.Principal.Equal(c.principal) || e.KVNO != c.kvno || time.Since(e.Timestamp).Abs() > time.Hour {
 			t.Errorf("entry %d: %+v", i, e)
 		}
-	}
-}
-
-// need skips the test if a program is missing, and fails where nothing may skip.
-func need(t *testing.T, program, pkg string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("GMSA_NO_SKIP") == "1" {
-			t.Fatalf("%s is missing: install %s", program, pkg)
-		}
-		t.Skipf("%s is missing: install %s", program, pkg)
 	}
 }
 
