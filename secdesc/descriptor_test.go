@@ -40,7 +40,7 @@ func mustHex(t testing.TB, s string) []byte {
 // which the Key Distribution Service protects the keys of gMSAs in every
 // domain; the others were laid out by hand from the tables of [MS-DTYP] 2.4.
 var binaryForms = map[string]string{
-	"O:SYD:(A;;FRFW;;;ED)": "01000480 30000000 00000000 00000000 14000000" +
+	"O:SYD:(A;;0x12019f;;;ED)": "01000480 30000000 00000000 00000000 14000000" +
 		"02001c00 01000000 00001400 9f011200 0101000000000005 09000000 0101000000000005 12000000",
 
 	"": "01000080 00000000 00000000 00000000 00000000",

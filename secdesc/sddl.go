@@ -111,23 +111,17 @@ func (f *formatter) ace(a ACE) error {
 	return nil
 }
 
-// formatRights is m by names if they have all its bits, as a combination of
-// file rights if that is all of m, else in hexadecimal. No right at all is
-// the empty string, which reads as none.
+// formatRights is m by names if they have all its bits, by the name of a file
+// right that is just that, else in hexadecimal. No right at all is the empty
+// string, which reads as none.
 func formatRights(m Mask, names []name[Mask]) string {
 	if s, ok := formatBits(m, names); ok {
 		return s
 	}
-	var s string
-	var union Mask
 	for _, n := range fileRightNames {
-		if m.Has(n.bits) && union|n.bits != union {
-			s += n.text
-			union |= n.bits
+		if n.bits == m {
+			return n.text
 		}
-	}
-	if union == m {
-		return s
 	}
 	return fmt.Sprintf("0x%x", uint32(m))
 }

@@ -21,8 +21,8 @@ var rightNames = []name[Mask]{
 	{"GA", GenericAll}, {"GX", GenericExecute}, {"GW", GenericWrite}, {"GR", GenericRead},
 }
 
-// fileRightNames are tried, in combination, on masks that have bits which
-// rightNames lacks: SYNCHRONIZE above all.
+// fileRightNames are printed where a mask is just one of them; read they may be
+// combined.
 var fileRightNames = []name[Mask]{
 	{"FA", 0x1f01ff}, {"FR", 0x120089}, {"FW", 0x120116}, {"FX", 0x1200a0},
 }

@@ -68,7 +68,8 @@ func TestRights(t *testing.T) {
 	}
 	for mask, want := range map[Mask]string{
 		0:                          "0x0",
-		0x12019f:                   "FRFW",
+		0x12019f:                   "0x12019f",
+		0x120089:                   "FR",
 		0x1f01ff:                   "FA",
 		0xf003f:                    "CCDCLCSWRPWPSDRCWDWO",
 		FullControl:                "CCDCLCSWRPWPDTLOCRSDRCWDWO",
