@@ -31,9 +31,6 @@ const (
 	// Off set to 1 skips every test that needs a peer, whether or not it is
 	// installed: make test-quick sets it.
 	Off = "GMSA_LAB_OFF"
-	// SkipLog names a file that gets a line for each test skipped here: the test,
-	// what is missing, and the package that brings it.
-	SkipLog = "GMSA_SKIP_LOG"
 	// Cache names the directory for what is slow to make (a provisioned domain, a
 	// container's root file system). The default is opengmsa-lab in the user's
 	// cache directory.
@@ -42,7 +39,6 @@ const (
 
 // packages gives the Debian package of each program that tests ask for.
 var packages = map[string]string{
-	"adcli":           "adcli",
 	"apache2":         "apache2",
 	"curl":            "curl",
 	"faketime":        "faketime",
@@ -82,7 +78,6 @@ var libraries = map[string]struct{ pattern, pkg string }{
 	"python3-gssapi":   {"/usr/lib/python3/dist-packages/gssapi/__init__.py", "python3-gssapi"},
 	"sasl-gssapi":      {"/usr/lib/*/sasl2/libgssapiv2.so", "libsasl2-modules-gssapi-mit"},
 	"samba-provision":  {"/usr/share/samba/setup/provision.ldif", "samba-ad-provision"},
-	"samba-vfs-common": {"/usr/lib/*/samba/vfs/acl_xattr.so", "samba-vfs-modules"},
 }
 
 // Need skips the test unless every one of the programs is installed, and says which
@@ -109,19 +104,13 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// skip ends the test: skipped and recorded, or failed where nothing may skip.
+// skip ends the test: skipped with a text that testreport lists, or failed where
+// nothing may skip.
 func skip(t testing.TB, what, pkg string) {
 	t.Helper()
 	text := fmt.Sprintf("needs %s; hint: install %s", what, pkg)
 	if os.Getenv(NoSkip) == "1" {
 		t.Fatal(text)
-	}
-	if name := os.Getenv(SkipLog); name != "" {
-		line := fmt.Sprintf("%s needs %s\n", t.Name(), pkg)
-		if f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
-			f.WriteString(line)
-			f.Close()
-		}
 	}
 	t.Skip(text)
 }

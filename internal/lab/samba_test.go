@@ -2,7 +2,6 @@ package lab_test
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -133,22 +132,6 @@ func TestAnIPv6ControllerAnswersThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-}
-
-func TestASkipIsRecorded(t *testing.T) {
-	log := filepath.Join(t.TempDir(), "skips")
-	t.Setenv(lab.SkipLog, log)
-	t.Setenv(lab.NoSkip, "")
-	t.Setenv(lab.Off, "")
-	t.Run("inner", func(t *testing.T) {
-		lab.Need(t, "no-such-program")
-		t.Error("went on without the program")
-	})
-	got, err := os.ReadFile(log)
-	want := "TestASkipIsRecorded/inner needs no-such-program\n"
-	if err != nil || string(got) != want {
-		t.Errorf("log = %q, %v; want %q", got, err, want)
-	}
 }
 
 func TestSMBListsSYSVOL(t *testing.T) {

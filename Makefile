@@ -1,0 +1,36 @@
+# The targets are thin: what they do is in scripts/.
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin
+
+.PHONY: help test test-quick demo bench fuzz lint build generate clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+test: ## everything, against real peers; on Debian 12 or newer as root it installs them first
+	@scripts/test.sh $(TEST_ARGS)
+
+test-quick: ## what needs no peer, no root and no network; under a minute
+	@set -o pipefail; GMSA_LAB_OFF=1 go test -short -json ./... | go run ./internal/lab/testreport
+
+demo: ## the journey from a credential spec to a database session, on real servers
+	@scripts/demo.sh
+
+bench: ## the figures of the benchmarks, side by side with the peers'
+	@scripts/bench.sh
+
+fuzz: ## ten minutes for each fuzz target
+	@scripts/fuzz.sh each 600
+
+lint: ## golangci-lint with .golangci.yml
+	@scripts/lint.sh
+
+build: ## the programs for linux, windows and darwin into build/, without cgo
+	@scripts/build.sh
+
+generate: ## the generated files again (needs protoc)
+	@go generate ./...
+
+clean: ## removes build/ and .cache/
+	@rm -rf build .cache

@@ -1,0 +1,55 @@
+#!/bin/bash
+# fuzz.sh each SECONDS  fuzzes every target for that long
+# fuzz.sh share SECONDS shares the time among all targets: those of packages that
+#                       changed since FUZZ_BASE (by default main, else the last 20
+#                       commits) come first and get twice as much
+#
+# A crasher is written to the package's testdata/fuzz, where it is a test from then on.
+set -eu -o pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/go/bin
+mode=$1 seconds=$2
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+cache=$(go env GOCACHE)/fuzz
+
+base=${FUZZ_BASE:-$(git merge-base HEAD origin/main 2>/dev/null || true)}
+if [ -z "$base" ] || [ "$(git rev-parse "$base")" = "$(git rev-parse HEAD)" ]; then
+  base=$(git rev-list --max-count=20 HEAD | tail -n 1)
+fi
+changed=$(git diff --name-only "$base" HEAD -- '*.go' | xargs -r -n 1 dirname | sort -u)
+
+# One line for each target: weight, directory, name.
+targets=$(git grep -hEo --untracked '^func Fuzz[A-Za-z0-9_]*\(f \*testing\.F\)' -- '*_test.go' >/dev/null &&
+  git grep -Eo --untracked '^func Fuzz[A-Za-z0-9_]*\(f \*testing\.F\)' -- '*_test.go' |
+  sed -E 's/^([^:]*)\/[^\/]*:func (Fuzz[A-Za-z0-9_]*).*/\1 \2/' |
+  while read -r dir name; do
+    weight=1
+    if grep -qxF "$dir" <<<"$changed"; then weight=2; fi
+    echo "$weight $dir $name"
+  done | sort -k1,1nr -k2,3)
+[ -n "$targets" ] || { echo "fuzz: no targets"; exit 1; }
+weights=$(awk '{ w += $1 } END { print w }' <<<"$targets")
+echo "$(wc -l <<<"$targets") targets, $(awk '$1 == 2' <<<"$targets" | wc -l) of them in packages changed since $(git rev-parse --short "$base")"
+
+last=
+while read -r weight dir name; do
+  if [ "$dir" != "$last" ]; then # one instrumented binary for all targets of a package
+    go test -c -fuzz=. -o "$bin/fuzz.test" "./$dir" </dev/null
+    last=$dir
+  fi
+  case $mode in
+    each) time=$seconds ;;
+    share) time=$(awk "BEGIN { printf \"%.1f\", $seconds * $weight / $weights }") ;;
+  esac
+  t0=$(date +%s%N)
+  if ! (cd "$dir" && "$bin/fuzz.test" -test.run='^$' -test.fuzz="^$name\$" -test.fuzztime="${time}s" \
+      -test.fuzzcachedir="$cache/github.com/opengmsa/opengmsa/$dir" -test.parallel="$(nproc 2>/dev/null || echo 2)" \
+      </dev/null >"$bin/log" 2>&1); then
+    cat "$bin/log"
+    echo "FAIL	$dir $name"
+    exit 1
+  fi
+  execs=$(sed -nE 's/.*execs: ([0-9]+).*/\1/p' "$bin/log" | tail -n 1)
+  printf 'ok  \t%s %s\t%.1fs\t%s execs\n' "$dir" "$name" "$(awk "BEGIN { print ($(date +%s%N) - $t0) / 1e9 }")" "${execs:-?}"
+done <<<"$targets"
