@@ -61,10 +61,12 @@ type account struct {
 	working  bool
 	parked   bool
 	wanted   bool      // somebody waits
+	upset    bool      // the clock has jumped
 	again    time.Time // became due while working
 
 	// The worker owns the rest; the pool lets one work at a time.
 	urgent     bool // wanted, when the turn began
+	anew       bool // upset, when the turn began
 	ring       Ring
 	last       Reading // without its passwords
 	failures   int     // of reads, in a row
@@ -94,6 +96,9 @@ func newAccount(p *Pool, req Request) *account {
 // proof.
 func (a *account) step(ctx context.Context, shares []*share) outcome {
 	a.reached = false
+	if a.anew {
+		a.unclock(shares)
+	}
 	err := a.readIfDue(ctx)
 	for _, s := range shares {
 		if now := a.now(); now.Before(s.due()) && !(a.urgent && len(s.tickets) == 0) {
@@ -109,6 +114,16 @@ func (a *account) step(ctx context.Context, shares []*share) outcome {
 }
 
 func (a *account) now() time.Time { return a.pool.cfg.Now() }
+
+// unclock makes everything due that was planned by a clock which has jumped.
+func (a *account) unclock(shares []*share) {
+	a.anew = false
+	a.ring = a.ring.Unclocked(a.now())
+	a.retryAt, a.triedAt, a.freshAt, a.reportedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	for _, s := range shares {
+		s.refreshAt, s.retryAt, s.triedAt, s.goodUntil = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	}
+}
 
 // unpark lifts the pauses after failures: the domain answers again, or should be
 // probed. No worker has the account.
@@ -323,7 +338,8 @@ func (a *account) proveVersion(ctx context.Context, shares []*share) {
 	}
 	ring, explained := a.ring.Ticketed(t.EncPart.KVNO, a.opener(t), a.now())
 	a.ring, a.stale = ring, !explained && t.EncPart.EType != crypto.RC4HMAC
-	if !explained {
+	if a.stale {
+		shares[i].refreshAt, shares[i].pressing = time.Time{}, true // the KDC tells its salt again
 		a.pool.cfg.Log.Info("the KDC uses a key that is not known yet", a.attrs(slog.Uint64("kvno", uint64(t.EncPart.KVNO)))...)
 	}
 }

@@ -26,6 +26,12 @@ const (
 	// read and the tickets of a few services, with failover.
 	stepTimeout = 2 * time.Minute
 
+	// clockTick is how often the pool looks whether the clock has jumped, and
+	// clockJump by how much: by an administrator's hand, or because the machine
+	// slept, which no timer notices.
+	clockTick = time.Minute
+	clockJump = time.Minute
+
 	// probeFirst and probeLast bound the pause between two probes of a domain
 	// of which no controller answers: short enough that all accounts are back
 	// well within a minute of a controller's return.
@@ -84,12 +90,15 @@ func (c Config) withDefaults() Config {
 type Pool struct {
 	cfg  Config
 	wake chan struct{} // capacity 1
+	tick time.Duration // clockTick
 
 	mu       sync.Mutex
 	accounts map[accountID]*account
 	queue    queue
 	links    map[Domain]*link
 	working  int
+	wall     time.Time // of Config.Now at the last look, without its monotonic reading
+	steady   time.Time // at the same moment, with it
 	idle     sync.WaitGroup
 }
 
@@ -112,6 +121,7 @@ func NewPool(cfg Config) *Pool {
 	return &Pool{
 		cfg:      cfg.withDefaults(),
 		wake:     make(chan struct{}, 1),
+		tick:     clockTick,
 		accounts: make(map[accountID]*account),
 		links:    make(map[Domain]*link),
 	}
@@ -237,7 +247,10 @@ func (p *Pool) dispatch(ctx context.Context) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.cfg.Now()
-	next := now.Add(recheck)
+	if p.jumped(now) {
+		p.startOver(now)
+	}
+	next := now.Add(p.tick)
 	for _, l := range p.links {
 		if !l.down || l.probing || len(l.parked) == 0 {
 			continue
@@ -273,6 +286,26 @@ func (p *Pool) dispatch(ctx context.Context) time.Duration {
 	return max(next.Sub(now), 0)
 }
 
+// jumped reports whether the clock has moved otherwise than time since the last
+// call.
+func (p *Pool) jumped(now time.Time) bool {
+	wall, steady := now.Round(0), time.Now()
+	off := wall.Sub(p.wall) - steady.Sub(p.steady)
+	first := p.wall.IsZero()
+	p.wall, p.steady = wall, steady
+	return !first && off.Abs() > clockJump
+}
+
+// startOver makes every account read its password and get new tickets: nothing
+// that was planned by the clock holds any more.
+func (p *Pool) startOver(now time.Time) {
+	p.cfg.Log.Warn("the clock has jumped: everything is read anew")
+	for _, a := range p.accounts {
+		a.upset = true
+		p.schedule(a, now)
+	}
+}
+
 // retire forgets the shares that nobody has used for linger, and the account
 // when it has none left, which it reports.
 func (p *Pool) retire(a *account, now time.Time) bool {
@@ -292,6 +325,7 @@ func (p *Pool) retire(a *account, now time.Time) bool {
 func (p *Pool) start(ctx context.Context, a *account) {
 	a.working = true
 	a.wanted, a.urgent = false, a.wanted
+	a.upset, a.anew = false, a.upset
 	p.working++
 	shares := make([]*share, 0, len(a.shares))
 	for _, s := range a.shares {

@@ -85,8 +85,8 @@ func (o *Observation) date(rd Reading) {
 }
 
 // password turns a password's bytes into keys, unless the ring has them. The
-// salt is that of the account's name now, unless the domain was seen to use
-// another one for this password.
+// salt is that of the account's name when the password is first seen; only a KDC
+// knows better, and [account.resalt] asks it.
 func (a *account) password(b secret.Bytes, name string, etypes []crypto.EType) (Password, error) {
 	print := FingerprintOf(b)
 	p, ok := a.ring.Lookup(print)

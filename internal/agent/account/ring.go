@@ -331,11 +331,14 @@ func (r *Ring) announce(p Password) bool {
 	return i < 0
 }
 
-// learn completes what was known of h by p, the same password. The salt stays:
-// a rename does not change that of a password already set.
+// learn completes what was known of h by p, the same password: its fingerprint
+// and more encryption types. The salt stays until a KDC says otherwise: a rename
+// does not change that of a password already set.
 func (h *held) learn(p Password) {
-	if h.Print == (Fingerprint{}) {
+	if p.Print != (Fingerprint{}) {
 		h.Print = p.Print
+	}
+	if p.Salt == h.Salt {
 		h.Keys = p.Keys
 	}
 	if !p.Starts.IsZero() {
@@ -376,31 +379,32 @@ func (r *Ring) sight(o Observation, id uint32) {
 	r.sightings = append(r.sightings, sighting{o.Controller, o.At, id, o.Expires})
 }
 
-// forget drops passwords under which no ticket lives. The last password that
-// was in force before the current one stays until it has a successor itself, as
-// in the domain: a controller that nobody touches goes on issuing under it.
+// forget drops passwords under which no ticket lives. A controller that was down
+// may issue under the last password but one until it has caught up, so that the
+// predecessor of the one in force stays, and the time of a password runs from
+// when it ceased to be the predecessor.
 func (r *Ring) forget(now time.Time) {
-	predecessor := -1
-	for j := range r.current {
-		if r.held[j].used {
-			predecessor = j
+	id := r.held[r.current].id
+	followed := now // when the next younger one that was in force was superseded
+	kept := make([]held, 0, len(r.held))
+	for j := len(r.held) - 1; j >= 0; j-- {
+		h := r.held[j]
+		last := h.until
+		if h.used && j < r.current {
+			last, followed = followed, h.until
 		}
-	}
-	kept := r.held[:0:0]
-	current := r.held[r.current].id
-	for j, h := range r.held {
-		dead := j < r.current && j != predecessor && now.After(h.until.Add(r.retention()))
-		if !dead {
+		if j >= r.current || !now.After(last.Add(r.retention())) {
 			kept = append(kept, h)
 		}
 	}
+	slices.Reverse(kept)
 	if n := len(kept) - maxHeld; n > 0 {
-		kept = slices.Delete(kept, 0, min(n, indexOf(kept, current)))
+		kept = slices.Delete(kept, 0, min(n, indexOf(kept, id)))
 	}
 	if len(kept) > maxHeld {
 		kept = kept[:maxHeld]
 	}
-	r.held, r.current = kept, indexOf(kept, current)
+	r.held, r.current = kept, indexOf(kept, id)
 }
 
 func indexOf(hs []held, id uint32) int {
@@ -491,6 +495,26 @@ func (r Ring) number(i int) uint32 {
 		}
 	}
 	return 0
+}
+
+// Unclocked forgets what depends on the clock, which has jumped: which password
+// is in force the next observation says; old ones are kept as if they had been
+// in use until now.
+func (r Ring) Unclocked(now time.Time) Ring {
+	r = r.clone()
+	r.sightings = nil
+	r.last, r.explored, r.unsettled = time.Time{}, time.Time{}, time.Time{}
+	for j := range r.held {
+		h := &r.held[j]
+		if j < r.current {
+			h.until = now
+		}
+		h.refusals = slices.Clone(h.refusals)
+		for i := range h.refusals {
+			h.refusals[i].at = now
+		}
+	}
+	return r
 }
 
 // AcceptorKeys are all keys under which a live ticket may have been issued at
@@ -649,16 +673,17 @@ func (r Ring) Accepted(c Candidate) Ring {
 	return r
 }
 
-// Resalt replaces the keys of a password whose salt the KDC knows better. They
-// are other keys: what was refused before does not count against them.
-func (r Ring) Resalt(p Password) Ring {
+// Resalt replaces the keys of a password whose salt the KDC knows better; told
+// says that it spoke of this very password. They are other keys: what was
+// refused before does not count against them.
+func (r Ring) Resalt(p Password, told bool) Ring {
 	i := r.find(Password{Print: p.Print})
 	if i < 0 {
 		return r
 	}
 	r = r.clone()
 	h := &r.held[i]
-	h.Salt, h.Keys, h.refusals, h.proven = p.Salt, p.Keys, nil, false
+	h.Salt, h.Keys, h.refusals, h.proven = p.Salt, p.Keys, nil, told
 	return r
 }
 

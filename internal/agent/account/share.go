@@ -23,6 +23,7 @@ type share struct {
 	goodUntil time.Time
 	refreshAt time.Time // zero: now
 	retryAt   time.Time // not before
+	pressing  bool      // not to be postponed
 	triedAt   time.Time
 	lastErr   error
 	failures  int

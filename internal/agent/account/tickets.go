@@ -21,7 +21,7 @@ func (a *account) refresh(ctx context.Context, s *share) error {
 		s.attempted(a.readErr)
 		return a.readErr
 	}
-	if !a.ring.Settled(now) && s.goodUntil.Sub(now) > unsettledTicket {
+	if !a.ring.Settled(now) && s.goodUntil.Sub(now) > unsettledTicket && !s.pressing {
 		s.retryAt = now.Add(postpone)
 		return nil
 	}
@@ -36,7 +36,7 @@ func (a *account) refresh(ctx context.Context, s *share) error {
 		s.retryAt = s.triedAt.Add(a.backoff(s.failures, backoffLast))
 		a.failed(err)
 	} else {
-		s.failures, s.retryAt = 0, time.Time{}
+		s.failures, s.retryAt, s.pressing = 0, time.Time{}, false
 		a.reported = ""
 	}
 	a.publish([]*share{s})
@@ -176,7 +176,7 @@ func (a *account) resalt(ctx context.Context, c Candidate, salt string) error {
 			if err != nil {
 				return fmt.Errorf("derive the keys of %s: %w", a.key, err)
 			}
-			a.ring = a.ring.Resalt(Password{Print: print, Salt: salt, Keys: keys})
+			a.ring = a.ring.Resalt(Password{Print: print, Salt: salt, Keys: keys}, print == c.Print)
 		}
 		return nil
 	})
