@@ -55,7 +55,8 @@ type account struct {
 
 	// Guarded by Pool.mu.
 	shares   map[string]*share
-	isolated int
+	isolated int       // shares of one handle made so far
+	usedAt   time.Time // when the last handle of a share was closed
 	due      time.Time
 	index    int // in Pool.queue, -1 outside
 	working  bool
@@ -79,6 +80,7 @@ type account struct {
 	unproven   bool // the kvno in force has not been seen in a ticket
 	stale      bool // a ticket contradicts the ring: read
 	reached    bool // a controller answered in this turn
+	deaf       bool // none answered a read in this turn
 }
 
 func newAccount(p *Pool, req Request) *account {
@@ -95,7 +97,7 @@ func newAccount(p *Pool, req Request) *account {
 // step is one turn of a worker: whatever is due, in the order password, tickets,
 // proof.
 func (a *account) step(ctx context.Context, shares []*share) outcome {
-	a.reached = false
+	a.reached, a.deaf = false, false
 	if a.anew {
 		a.unclock(shares)
 	}
@@ -161,6 +163,9 @@ func (a *account) read(ctx context.Context, avoid []string) error {
 // reading reads the password, folds it into the ring, and hands it to use before
 // it is destroyed.
 func (a *account) reading(ctx context.Context, avoid []string, use func(Reading) error) (Observation, error) {
+	if a.deaf {
+		return Observation{}, a.readErr
+	}
 	a.announceRefetch()
 	rd, err := a.ask(ctx, avoid)
 	a.triedAt = a.now()
@@ -229,6 +234,7 @@ func (a *account) readFailed(err error) error {
 	now := a.now()
 	a.failures++
 	a.readErr = err
+	a.deaf = errors.Is(err, ErrNoController)
 	last := backoffLast
 	if a.ring.Urgent(now) && !errors.Is(err, ErrWithheld) {
 		last = backoffUrgent

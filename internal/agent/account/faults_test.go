@@ -11,11 +11,11 @@ import (
 	"github.com/opengmsa/opengmsa/dtyp"
 )
 
-// faults lets 120 days of a domain with a one-day interval pass under trouble.
-func faults(t *testing.T, seed uint64, trouble func(context.Context, *model, []*simHost)) {
+// faults lets days of a domain with a one-day interval pass under trouble.
+func faults(t *testing.T, seed uint64, days int, trouble func(context.Context, *model, []*simHost)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel(t, seed, 1, 0, 3*time.Minute+20*time.Second)
-		m.pass(120*24*time.Hour, 3, func(ctx context.Context, hosts []*simHost) { trouble(ctx, m, hosts) })
+		m.pass(time.Duration(days)*24*time.Hour, 3, func(ctx context.Context, hosts []*simHost) { trouble(ctx, m, hosts) })
 	})
 }
 
@@ -29,7 +29,7 @@ func (m *model) locked(fn func()) {
 // rollovers, never both; when it returns it issues tickets under the old key
 // until it has caught up. Nothing may be noticed.
 func TestOneControllerDown(t *testing.T) {
-	faults(t, 11, func(ctx context.Context, m *model, _ []*simHost) {
+	faults(t, 11, 120, func(ctx context.Context, m *model, _ []*simHost) {
 		for i := 0; sleep(ctx, 6*time.Hour+m.random(6*time.Hour)); i++ {
 			c := m.controllers[i%2]
 			m.locked(func() { c.down = true })
@@ -45,7 +45,7 @@ func TestOneControllerDown(t *testing.T) {
 // Both controllers are down, over one rollover or several. When they return, all
 // hosts know the new key within a minute.
 func TestAllControllersDown(t *testing.T) {
-	faults(t, 12, func(ctx context.Context, m *model, _ []*simHost) {
+	faults(t, 12, 20, func(ctx context.Context, m *model, _ []*simHost) {
 		for sleep(ctx, 6*time.Hour+m.random(30*time.Hour)) {
 			m.locked(func() {
 				m.excuse(200*time.Hour, "all controllers are down")
@@ -111,7 +111,7 @@ func (h *simHost) runs(ctx context.Context) {
 // refused 5 minutes later at the most; every host notices within the hour, and
 // none is ever without a ticket.
 func TestForcedRotation(t *testing.T) {
-	faults(t, 14, func(ctx context.Context, m *model, _ []*simHost) {
+	faults(t, 14, 120, func(ctx context.Context, m *model, _ []*simHost) {
 		for sleep(ctx, 20*time.Hour+m.random(60*time.Hour)) {
 			m.locked(func() {
 				m.addRoot(0)
@@ -132,7 +132,7 @@ func TestForcedRotation(t *testing.T) {
 // The account is renamed now and then: its salt changes with the next password.
 // Agents start anew at any time, without what an earlier one knew.
 func TestRename(t *testing.T) {
-	faults(t, 15, func(ctx context.Context, m *model, hosts []*simHost) {
+	faults(t, 15, 120, func(ctx context.Context, m *model, hosts []*simHost) {
 		for i := 0; sleep(ctx, time.Hour+m.random(20*time.Hour)); i++ {
 			m.locked(func() {
 				c := m.controllers[0]
@@ -142,6 +142,7 @@ func TestRename(t *testing.T) {
 			})
 			late, cancel := context.WithTimeout(ctx, 30*time.Hour)
 			h := m.host(0)
+			h.since = time.Now()
 			h.run(late, nil)
 			cancel()
 			m.locked(func() { h.snap = nil })

@@ -383,6 +383,7 @@ type simHost struct {
 	prefer []int         // controllers, the best first
 
 	snap     *Snapshot // what the leases hold; it outlives the agent
+	since    time.Time // tickets before are none of its concern
 	refusals map[string]int
 	reads    int
 	fresh    int
@@ -468,7 +469,7 @@ func (h *simHost) Authenticate(ctx context.Context, req AuthRequest) (Authentica
 		return Authentication{}, &Error{Reason: ErrSalt, Controller: c.name, Salt: c.rec.salt}
 	}
 	if !c.accepts(req.Keys[0]) {
-		k := fmt.Sprintf("%x", req.Keys[0].Secret().Reveal())
+		k := string(req.Keys[0].Secret().Reveal())
 		h.refusals[k]++
 		if n := h.refusals[k]; n > 1 {
 			h.m.failf("%s: a key was refused for the %dth time, now by %s", h.name, n, c.name)
@@ -522,7 +523,7 @@ func (h *simHost) published(s *Snapshot) {
 // try opens a ticket as an acceptor that knows its own principal does: with the
 // first key of the ticket's version.
 func (h *simHost) try(tk *issued) {
-	if h.snap == nil {
+	if h.snap == nil || tk.at.Before(h.since) {
 		return
 	}
 	for _, set := range h.snap.Acceptor {
@@ -555,13 +556,13 @@ func (h *simHost) run(ctx context.Context, restore []KeySet) {
 	if !h.jumpy {
 		pool.tick = time.Hour // nobody moves this host's clock: look rarely
 	}
-	handle := pool.Open(Request{Key: Key{Realm: h.m.realm, Name: accountName, Host: h.name}, Domain: h, Restore: restore})
+	handle := pool.Open(Request{Key: h.key(), Domain: h, Restore: restore})
 	handle.Watch(h.published)
-	done := make(chan struct{})
-	go func() {
-		_ = pool.Run(ctx)
-		close(done)
-	}()
-	<-done
+	var wg sync.WaitGroup
+	wg.Go(func() { h.leases(ctx, pool) })
+	_ = pool.Run(ctx)
+	wg.Wait()
 	handle.Close()
 }
+
+func (h *simHost) key() Key { return Key{Realm: h.m.realm, Name: accountName, Host: h.name} }

@@ -158,6 +158,9 @@ func (p *Pool) Open(req Request) *Handle {
 	s := a.shares[name]
 	if s == nil {
 		s = newShare(a, req.Profile)
+		if req.Isolated {
+			s.isolated = name
+		}
 		a.shares[name] = s
 		p.schedule(a, p.cfg.Now())
 	}
@@ -170,10 +173,15 @@ func (p *Pool) release(s *share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.handles--
-	if s.handles == 0 {
-		s.idleSince = p.cfg.Now()
-		p.schedule(s.account, s.idleSince.Add(linger))
+	if s.handles > 0 {
+		return
 	}
+	s.idleSince = p.cfg.Now()
+	s.account.usedAt = s.idleSince
+	if s.isolated != "" {
+		delete(s.account.shares, s.isolated)
+	}
+	p.schedule(s.account, s.idleSince.Add(linger))
 }
 
 // demand makes an account due now, because somebody waits for it: but for the
@@ -314,7 +322,7 @@ func (p *Pool) retire(a *account, now time.Time) bool {
 			delete(a.shares, name)
 		}
 	}
-	if len(a.shares) > 0 {
+	if len(a.shares) > 0 || now.Sub(a.usedAt) < linger {
 		return false
 	}
 	delete(p.accounts, accountID{a.key, a.domain})

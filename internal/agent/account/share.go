@@ -16,6 +16,7 @@ import (
 type share struct {
 	account  *account
 	profile  Profile
+	isolated string // its name, if only one handle may use it
 	snapshot atomic.Pointer[Snapshot]
 
 	// The worker that runs the account owns these.
