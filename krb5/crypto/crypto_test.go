@@ -283,6 +283,39 @@ func TestChecksumVectors(t *testing.T) {
 	}
 }
 
+// RFC 4757, Section 3 and its erratum: 3 is 8, 23 is 13, the rest as it is.
+func TestRC4Usages(t *testing.T) {
+	k := random(t, RC4HMAC)
+	same := func(a, b uint32) bool { return bytes.Equal(k.Checksum(a, []byte("x")), k.Checksum(b, []byte("x"))) }
+	if !same(3, 8) || !same(23, 13) {
+		t.Error("3 and 23 are not translated")
+	}
+	if same(9, 8) || same(22, 13) || same(7, 8) {
+		t.Error("9, 22 or 7 is translated")
+	}
+}
+
+func TestSizesAndChecksumTypes(t *testing.T) {
+	for e, want := range map[EType][4]int{
+		AES128SHA1: {16, 16, 12, 15}, AES256SHA1: {32, 16, 12, 16},
+		AES128SHA2: {16, 16, 16, 19}, AES256SHA2: {32, 16, 24, 20},
+		RC4HMAC: {16, 8, 16, -138}, 3: {0, 0, 0, 0},
+	} {
+		if got := [4]int{e.KeySize(), e.ConfounderSize(), e.ChecksumSize(), int(e.ChecksumType())}; got != want {
+			t.Errorf("%v: %v, want %v", e, got, want)
+		}
+		if e == 3 {
+			continue
+		}
+		if k := random(t, e); k.ChecksumType() != e.ChecksumType() || len(k.Checksum(1, nil)) != want[2] {
+			t.Errorf("%v: checksum type %d", e, k.ChecksumType())
+		}
+	}
+	if got := EType(3).WindowsName(); got != "etype 3" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestEncryptRoundTrip(t *testing.T) {
 	for _, e := range all {
 		k := random(t, e)

@@ -29,11 +29,13 @@ func newRC4(key []byte, usage uint32) *rc4Suite {
 	}
 }
 
-// rc4Usage translates key usage numbers to those of RFC 4757, Section 3: the
-// three kinds of KDC-REP share one, and GSS signatures have their own.
+// rc4Usage translates key usage numbers to those of RFC 4757, Section 3.
+//
+// Deviation: the RFC maps 9, the TGS-REP in a subkey, to 8. An erratum takes
+// that back, and neither Windows nor MIT does it.
 func rc4Usage(usage uint32) uint32 {
 	switch usage {
-	case 3, 9:
+	case 3:
 		return 8
 	case 23:
 		return 13

@@ -10,6 +10,7 @@ import (
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
+	"github.com/opengmsa/opengmsa/krb5/replay"
 )
 
 // DefaultSkew is how far the clocks of initiator and acceptor may be apart.
@@ -49,19 +50,13 @@ func KeytabKeys(kt keytab.Keytab) KeyFunc {
 	}
 }
 
-// ReplayCache remembers authenticators.
+// ReplayCache remembers authenticators; *replay.Cache is one. Seen is called
+// after an authenticator was decrypted and its time judged, by as many
+// goroutines as there are acceptors, and reports whether the authenticator was
+// seen before. It must remember one for twice the skew. On an error the context
+// is refused.
 type ReplayCache interface {
-	// Seen records an authenticator and reports whether it was recorded before.
-	// It may be forgotten after expires. It is called by many goroutines.
-	Seen(authenticator Replay, expires time.Time) bool
-}
-
-// Replay identifies an authenticator: RFC 4120, Section 3.2.3.
-type Replay struct {
-	Client, Server krb5.Principal
-	Time           time.Time // CTime with CUsec
-	// Cipher is the encrypted authenticator, which no two honest clients share.
-	Cipher []byte
+	Seen(now time.Time, e replay.Entry) (bool, error)
 }
 
 // AcceptorConfig says whom to accept.
@@ -182,8 +177,8 @@ func (a *Acceptor) accept(req krb5.APReq, ticket krb5.Ticket) ([]byte, error) {
 		return nil, refuse(krb5.ErrMethod, "DCE style is not supported")
 	}
 	client := krb5.Principal{Realm: part.CRealm, Name: part.CName}
-	if a.cfg.Replay != nil && a.cfg.Replay.Seen(Replay{Client: client, Server: server, Time: sent, Cipher: req.Authenticator.Cipher}, sent.Add(a.cfg.Skew)) {
-		return nil, refuse(krb5.ErrRepeat, "authenticator of %v", client)
+	if err := a.checkReplay(client, server, auth, req.Authenticator.Cipher); err != nil {
+		return nil, err
 	}
 	a.ctx = &Context{
 		flags:  sum.flags,
@@ -256,6 +251,24 @@ func (a *Acceptor) checkTimes(part krb5.EncTicketPart, sent time.Time) error {
 	}
 	if part.EndTime.Before(now.Add(-skew)) {
 		return refuse(krb5.ErrTicketExpired, "ticket ended at %v", part.EndTime)
+	}
+	return nil
+}
+
+// checkReplay asks the cache, if there is one.
+func (a *Acceptor) checkReplay(client, server krb5.Principal, auth krb5.Authenticator, cipher []byte) error {
+	if a.cfg.Replay == nil {
+		return nil
+	}
+	seen, err := a.cfg.Replay.Seen(a.cfg.Now(), replay.Entry{
+		Client: client.String(), Server: server.String(),
+		CTime: auth.CTime, CUsec: auth.CUsec, Authenticator: cipher,
+	})
+	if err != nil {
+		return fmt.Errorf("gss: %w: %w", krb5.ErrGeneric, err)
+	}
+	if seen {
+		return refuse(krb5.ErrRepeat, "authenticator of %v", client)
 	}
 	return nil
 }

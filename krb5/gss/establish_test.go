@@ -5,14 +5,15 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
+	"github.com/opengmsa/opengmsa/krb5/replay"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -41,6 +42,9 @@ func TestEstablish(t *testing.T) {
 					if !c.Client().Equal(clientName) || !c.Server().Equal(serverName) || !c.EndTime().Equal(r.now.Add(10*time.Hour)) {
 						t.Errorf("%v, %v, %v", c.Client(), c.Server(), c.EndTime())
 					}
+				}
+				if !a.Ticket().EndTime.Equal(a.EndTime()) || !i.Ticket().EndTime.IsZero() {
+					t.Errorf("tickets end at %v and %v", i.Ticket().EndTime, a.Ticket().EndTime)
 				}
 				got, _, err := a.Unwrap(nil, wrap(t, i, []byte("x"), false))
 				if err != nil || string(got) != "x" {
@@ -184,6 +188,8 @@ func TestRefusals(t *testing.T) {
 			var peer *PeerError
 			if !errors.As(err, &peer) || !errors.Is(err, c.want) || ini.Context() != nil {
 				t.Errorf("%s, %s: the initiator reads %v", name, mech, err)
+			} else if !strings.Contains(err.Error(), c.want.String()) {
+				t.Errorf("%s: the error says %q, not %v", name, err, c.want)
 			} else if !peer.STime.Equal(r.now) {
 				t.Errorf("%s: server time %v, want %v", name, peer.STime, r.now)
 			}
@@ -211,18 +217,8 @@ func TestTimesWithinTheSkew(t *testing.T) {
 	}
 }
 
-// replays is a replay cache of the simplest kind.
-type replays map[string]time.Time
-
-func (r replays) Seen(a Replay, expires time.Time) bool {
-	key := fmt.Sprint(a.Client, a.Server, a.Time.UnixMicro(), string(a.Cipher))
-	_, seen := r[key]
-	r[key] = expires
-	return seen
-}
-
 func TestReplayedToken(t *testing.T) {
-	r, cache := newRealm(t, crypto.AES256SHA1), replays{}
+	r, cache := newRealm(t, crypto.AES256SHA1), replay.New(2*DefaultSkew, 0)
 	token, _, err := r.initiator(t, nil).Step(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -231,13 +227,19 @@ func TestReplayedToken(t *testing.T) {
 	if _, _, err := r.acceptor(t, with).Step(token); err != nil {
 		t.Fatal(err)
 	}
+	r.now = r.now.Add(DefaultSkew)
 	if _, _, err := r.acceptor(t, with).Step(token); !errors.Is(err, krb5.ErrRepeat) {
-		t.Errorf("replayed: %v", err)
+		t.Errorf("replayed as late as it would be accepted: %v", err)
 	}
-	for _, expires := range cache {
-		if expires.Before(r.now.Add(DefaultSkew - time.Second)) {
-			t.Errorf("may be forgotten at %v, while it would still be accepted", expires)
-		}
+	if _, err := converse(r.initiator(t, nil), r.acceptor(t, with)); err != nil {
+		t.Errorf("another authenticator: %v", err)
+	}
+	full := replay.New(0, 1)
+	for n := 0; err == nil && n < 100; n++ {
+		_, err = converse(r.initiator(t, nil), r.acceptor(t, func(c *AcceptorConfig) { c.Replay = full }))
+	}
+	if !errors.Is(err, replay.ErrFull) {
+		t.Errorf("a full cache: %v", err)
 	}
 }
 
