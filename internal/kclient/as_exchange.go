@@ -33,6 +33,9 @@ type ASRequest struct {
 	ExactName bool
 	// NoPAC asks for a ticket without authorization data.
 	NoPAC bool
+	// Prefer is the host name of the controller to ask before the others; empty
+	// for none. After a password has changed it may be the only one that knows.
+	Prefer string
 }
 
 // Result is a ticket, and what the KDC said besides.
@@ -120,7 +123,7 @@ func (x *asExchange) run(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 		var reply []byte
-		if reply, x.kdc, err = x.c.send(ctx, x.bytes); err != nil {
+		if reply, x.kdc, err = x.c.send(ctx, x.req.Prefer, x.bytes); err != nil {
 			return Result{}, err
 		}
 		if t, ok := krb5.TypeOf(reply); ok && t == krb5.MsgASRep {
@@ -150,7 +153,7 @@ func parseError(reply []byte) (*krb5.KRBError, error) {
 // with a password whose salt is known. It saves a round trip.
 func (x *asExchange) guess() (err error) {
 	s := x.req.Secret
-	if s.password.IsZero() || s.salted {
+	if s.guessable() {
 		x.key, err = s.key(krb5.ETypeInfo2Entry{EType: x.etypes[0]}, s.salt, x.c.cfg.Allow)
 		x.guessed = true
 	}
@@ -264,7 +267,10 @@ func (x *asExchange) refused(e *krb5.KRBError) error {
 	if e.Code == krb5.ErrBadIntegrity {
 		wrong = fmt.Errorf("%w: %w", ErrWrongKey, e)
 	}
-	if !x.guessed || x.asked {
+	if err := x.sameSalt(e); err != nil {
+		return err
+	}
+	if !x.guessed || x.asked || x.req.Secret.exact {
 		return wrong
 	}
 	before := x.key
@@ -290,6 +296,9 @@ func (x *asExchange) refused(e *krb5.KRBError) error {
 // word of whoever answered, the iteration count is fixed (RFC 4120, Section
 // 5.2.7.5; package crypto).
 func (x *asExchange) choose(e *krb5.KRBError) error {
+	if err := x.sameSalt(e); err != nil {
+		return err
+	}
 	info, err := x.keyInfo(e.MethodData())
 	if err != nil {
 		return err
@@ -301,6 +310,28 @@ func (x *asExchange) choose(e *krb5.KRBError) error {
 		}
 	}
 	return fmt.Errorf("%w: the account has keys of %v, offered were %v", ErrEType, types(info), x.etypes)
+}
+
+// sameSalt returns a *[SaltError] when the KDC announces another salt than the
+// one that the keys were made with.
+func (x *asExchange) sameSalt(e *krb5.KRBError) error {
+	if !x.req.Secret.exact {
+		return nil
+	}
+	b, ok := e.MethodData().Find(krb5.PAETypeInfo2)
+	if !ok {
+		return nil
+	}
+	info, err := krb5.ParseETypeInfo2(b)
+	if err != nil {
+		return badReply("read ETYPE-INFO2: %w", err)
+	}
+	for _, entry := range info {
+		if slices.Contains(x.etypes, entry.EType) && entry.HasSalt && entry.Salt != x.req.Secret.salt {
+			return &SaltError{Salt: entry.Salt, Tried: x.key != nil}
+		}
+	}
+	return nil
 }
 
 // keyInfo is ETYPE-INFO2, or what its absence means.

@@ -176,6 +176,18 @@ func kindOf(err, fallback error) error {
 	return fallback
 }
 
+// SaltError: the KDC announced another salt than that of [SaltedKeys].
+type SaltError struct {
+	// Salt is the KDC's.
+	Salt string
+	// Tried says that a key was tried nevertheless, before the KDC announced it.
+	Tried bool
+}
+
+func (e *SaltError) Error() string {
+	return fmt.Sprintf("the KDC makes the account's keys with the salt %q", e.Salt)
+}
+
 // badReply is a check that an answer fails.
 func badReply(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrReply, fmt.Errorf(format, args...))

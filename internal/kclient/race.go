@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,10 +15,10 @@ import (
 // attempt asks one controller.
 type attempt func(context.Context, KDC) ([]byte, error)
 
-// send gives a request to whichever controller answers first, and returns its
-// answer.
-func (c *Client) send(ctx context.Context, request []byte) ([]byte, KDC, error) {
-	return c.race(ctx, func(ctx context.Context, k KDC) ([]byte, error) { return c.ask(ctx, k, request) })
+// send gives a request to whichever controller answers first, the preferred one
+// before the others, and returns its answer.
+func (c *Client) send(ctx context.Context, prefer string, request []byte) ([]byte, KDC, error) {
+	return c.race(ctx, prefer, func(ctx context.Context, k KDC) ([]byte, error) { return c.ask(ctx, k, request) })
 }
 
 // ask is one attempt at one controller: by datagram if wanted, and over TCP if
@@ -66,13 +67,22 @@ func usable(reply []byte) ([]byte, error) {
 //
 // A request may thus reach two controllers. That is safe for AS and TGS
 // exchanges, which change nothing; a wrong password may be counted twice.
-func (c *Client) race(ctx context.Context, try attempt) ([]byte, KDC, error) {
+func (c *Client) race(ctx context.Context, prefer string, try attempt) ([]byte, KDC, error) {
 	kdcs, err := c.cfg.KDCs.KDCs(ctx)
 	if err != nil {
 		return nil, KDC{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	r := &racing{kdcs: kdcs, try: try, failed: c.cfg.KDCs.Failed, outcomes: make(chan outcome, len(kdcs))}
+	r := &racing{kdcs: preferred(kdcs, prefer), try: try, failed: c.cfg.KDCs.Failed, outcomes: make(chan outcome, len(kdcs))}
 	return r.run(ctx, c.cfg.Timeout, c.cfg.HedgeAfter)
+}
+
+// preferred puts the controller of that name before the others.
+func preferred(kdcs []KDC, host string) []KDC {
+	i := slices.IndexFunc(kdcs, func(k KDC) bool { return host != "" && strings.EqualFold(k.Host, host) })
+	if i <= 0 {
+		return kdcs
+	}
+	return slices.Concat(kdcs[i:i+1], kdcs[:i], kdcs[i+1:])
 }
 
 // outcome is what one controller gave.

@@ -17,6 +17,10 @@ type Secret struct {
 	salt     string
 	salted   bool
 	keys     []*crypto.Key
+
+	// exact: the keys were made with salt, and only that will do; proven: a KDC
+	// took them before.
+	exact, proven bool
 }
 
 // Password is a password in UTF-8. It must stay as it is during the exchange.
@@ -32,6 +36,26 @@ func PasswordWithSalt(p secret.Bytes, salt string) Secret {
 // Keys are the account's keys, at most one of each type. Only their types are
 // offered to the KDC.
 func Keys(keys ...*crypto.Key) Secret { return Secret{keys: slices.Clone(keys)} }
+
+// SaltedKeys are keys that were made with a known salt. The exchange tries one
+// of them, of the first type that the KDC has too, and ends with a *[SaltError]
+// when the KDC announces another salt. Unless a KDC took the keys before
+// (proven) it is asked first, so that no attempt is wasted on a wrong salt.
+func SaltedKeys(salt string, proven bool, keys ...*crypto.Key) Secret {
+	return Secret{keys: slices.Clone(keys), salt: salt, exact: true, proven: proven}
+}
+
+// guessable: pre-authentication can be made before the KDC said how.
+func (s Secret) guessable() bool {
+	switch {
+	case s.exact:
+		return s.proven
+	case s.password.IsZero():
+		return true
+	default:
+		return s.salted
+	}
+}
 
 // etypes are those of offered that the secret can serve.
 func (s Secret) etypes(offered []crypto.EType) ([]crypto.EType, error) {

@@ -97,7 +97,7 @@ func (x *tgsExchange) run(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 		var reply []byte
-		if reply, x.kdc, err = x.c.send(ctx, request); err != nil {
+		if reply, x.kdc, err = x.c.send(ctx, "", request); err != nil {
 			return Result{}, err
 		}
 		if t, ok := krb5.TypeOf(reply); ok && t == krb5.MsgTGSRep {
