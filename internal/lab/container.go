@@ -122,7 +122,7 @@ func installProgram(root, name string) error {
 		return err
 	}
 	for line := range strings.Lines(out) {
-		for _, field := range strings.Fields(line) {
+		for field := range strings.FieldsSeq(line) {
 			if !filepath.IsAbs(field) {
 				continue
 			}

@@ -37,13 +37,14 @@ func (d *DC) Env() []string {
 func (d *DC) HostsEnv(t testing.TB, names ...string) []string {
 	t.Helper()
 	Need(t, "libnss_wrapper")
-	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s dc1 %s\n", d.IP, DCHost, DNSDomain)
+	var hosts strings.Builder
+	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n%s %s dc1 %s\n", d.IP, DCHost, DNSDomain)
 	for _, n := range names {
 		name, addr, _ := strings.Cut(n, " ")
-		hosts += addr + " " + name + "\n"
+		hosts.WriteString(addr + " " + name + "\n")
 	}
 	file := filepath.Join(t.TempDir(), "hosts")
-	d.must(t, os.WriteFile(file, []byte(hosts), 0o644))
+	d.must(t, os.WriteFile(file, []byte(hosts.String()), 0o644))
 	preload := find("libnss_wrapper")
 	if d.clock != "" {
 		preload += ":" + find("libfaketime")
@@ -86,8 +87,7 @@ func (d *DC) KinitKeytab(t testing.TB, principal, keytab string) string {
 // MIT's ktutil, and returns its path. The principal is NAME$@CONTOSO.COM.
 func (d *DC) Keytab(t testing.TB, computer string) string {
 	t.Helper()
-	name := strings.TrimSuffix(computer, "$")
-	return d.KeytabWith(t, name, ComputerPassword(name))
+	return d.KeytabWith(t, computer, ComputerPassword(computer))
 }
 
 // KeytabWith is Keytab for a computer with the password given.
@@ -168,11 +168,8 @@ const (
 // AddGroup makes a group in CN=Users with the accounts as members.
 func (d *DC) AddGroup(t testing.TB, name string, kind int, members ...string) {
 	t.Helper()
-	ldif := fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, BaseDN, name, kind)
-	for _, m := range members {
-		ldif += ldifLine("member", d.Entry(t, m, "dn").DN)
-	}
-	d.Modify(t, ldif)
+	record := fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, BaseDN, name, kind)
+	d.Modify(t, record+d.memberLines(t, members))
 }
 
 // AddMembers adds accounts to a group; RemoveMembers removes them.
@@ -189,11 +186,17 @@ func (d *DC) RemoveMembers(t testing.TB, group string, members ...string) {
 
 func (d *DC) changeMembers(t testing.TB, op, group string, members []string) {
 	t.Helper()
-	ldif := fmt.Sprintf("dn: %s\nchangetype: modify\n%s: member\n", d.Entry(t, group, "dn").DN, op)
+	record := fmt.Sprintf("dn: %s\nchangetype: modify\n%s: member\n", d.Entry(t, group, "dn").DN, op)
+	d.Modify(t, record+d.memberLines(t, members)+"-\n")
+}
+
+func (d *DC) memberLines(t testing.TB, members []string) string {
+	t.Helper()
+	var lines strings.Builder
 	for _, m := range members {
-		ldif += ldifLine("member", d.Entry(t, m, "dn").DN)
+		lines.WriteString(ldifLine("member", d.Entry(t, m, "dn").DN))
 	}
-	d.Modify(t, ldif+"-\n")
+	return lines.String()
 }
 
 // AddUser makes a user in CN=Users whose password does not expire.
@@ -254,11 +257,12 @@ func (d *DC) SetReaders(t testing.TB, gmsa string, readers ...string) {
 
 func (d *DC) readersSDDL(t testing.TB, readers []string) string {
 	t.Helper()
-	sddl := "O:SYD:"
+	var sddl strings.Builder
+	sddl.WriteString("O:SYD:")
 	for _, r := range readers {
-		sddl += fmt.Sprintf("(A;;RP;;;%s)", d.Attr(t, r, "objectSid"))
+		fmt.Fprintf(&sddl, "(A;;RP;;;%s)", d.Attr(t, r, "objectSid"))
 	}
-	return sddl
+	return sddl.String()
 }
 
 // clockEnv gives the database tools the controller's clock.
@@ -275,18 +279,6 @@ func (d *DC) KVNO(t testing.TB, account string) int {
 	n, err := strconv.Atoi(d.Attr(t, account, "msDS-KeyVersionNumber"))
 	d.must(t, err)
 	return n
-}
-
-// DomainSID is the domain's SID as a string.
-func (d *DC) DomainSID(t testing.TB) string {
-	t.Helper()
-	return d.Search(t, BaseDN, "(objectClass=domainDNS)", "objectSid")[0].Value("objectSid")
-}
-
-// DomainGUID is the domain object's GUID as a string.
-func (d *DC) DomainGUID(t testing.TB) string {
-	t.Helper()
-	return d.Search(t, BaseDN, "(objectClass=domainDNS)", "objectGUID")[0].Value("objectGUID")
 }
 
 // Eventually calls f every 20 ms until it gives nil, and fails the test with its last

@@ -16,6 +16,8 @@ SELF=$(readlink -f "$0")
 : "${DC_IP6:=}"                                 # and a second one, for IPv6
 : "${DC_REALM:=CONTOSO.COM}" "${DC_DOMAIN:=CONTOSO}" "${DC_HOST:=dc1}"
 : "${DC_ADMIN_PASS:=Passw0rd!Admin}"
+# The identifiers of Microsoft's example credential spec, which so fits the domain.
+: "${DC_SID:=S-1-5-21-702590844-1001920913-2680819671}" "${DC_GUID:=56d9b66c-d746-4f87-bd26-26760cfdca2e}"
 : "${DC_SERVICES:=ldap cldap kdc rpc dns}"      # add `winbindd s3fs` to serve SMB
 : "${DC_RPC_SERVERS:=-winreg, -srvsvc}"         # dcerpc endpoint servers, relative to Samba's default
 : "${DC_LDAP_STRONG:=yes}"                      # ldap server require strong auth
@@ -123,6 +125,7 @@ provision() {
 from samba.netcmd.main import samba_tool; sys.exit(samba_tool(*sys.argv[1:]))' domain provision -q --realm="$DC_REALM" --domain="$DC_DOMAIN" \
     --host-name="$DC_HOST" --host-ip="$DC_IP" --adminpass="$DC_ADMIN_PASS" --server-role=dc \
     --function-level=2016 --option="ad dc functional level = 2016" --dns-backend=SAMBA_INTERNAL \
+    --domain-sid="$DC_SID" --domain-guid="$DC_GUID" \
     --targetdir="$DC_DIR" --option="interfaces=$DC_IP/8" --option="bind interfaces only=yes" --option="ldb:nosync=true" \
     >"$DC_DIR.provision.log" 2>&1 || { tail -n 20 "$DC_DIR.provision.log"; return 1; }
   rm -f "$DC_DIR.provision.log"

@@ -32,6 +32,8 @@ const (
 	DCHost        = "dc1.contoso.com"
 	Administrator = "Administrator"
 	AdminPassword = "Passw0rd!Admin"
+	DomainSID     = "S-1-5-21-702590844-1001920913-2680819671" // as in Microsoft's example credential spec
+	DomainGUID    = "56d9b66c-d746-4f87-bd26-26760cfdca2e"
 )
 
 // snapshotAge is how long a seeded domain is taken from the cache. The accounts'
@@ -119,7 +121,9 @@ func Samba(t testing.TB, cfg SambaConfig) *DC {
 		if t.Failed() {
 			t.Logf("the end of the controller's log:\n%s", tail(dc.logFile(), 4000))
 		}
-		dc.close()
+		if err := dc.close(); err != nil {
+			t.Errorf("lab: end the domain controller: %v", err)
+		}
 	})
 	return dc
 }
@@ -136,8 +140,7 @@ func openDC(cfg SambaConfig) (*DC, error) {
 	}
 	dc := &DC{Dir: dir, CAFile: dir + "/tls/ca.pem", KRB5Config: dir + "/krb5.conf", cfg: cfg}
 	if err := dc.open(snapshot); err != nil {
-		dc.close()
-		return nil, err
+		return nil, errors.Join(err, dc.close())
 	}
 	return dc, nil
 }
@@ -249,9 +252,10 @@ func await(addr string, p *process) error {
 }
 
 // close ends the controller and removes everything of it.
-func (d *DC) close() {
+func (d *DC) close() error {
+	var err error
 	if d.proc != nil {
-		d.proc.stop()
+		err = d.proc.stop()
 		d.proc = nil
 	}
 	if d.addr != nil {
@@ -260,7 +264,7 @@ func (d *DC) close() {
 	if d.lock6 != nil {
 		d.lock6.Close()
 	}
-	os.RemoveAll(d.Dir)
+	return errors.Join(err, os.RemoveAll(d.Dir))
 }
 
 // Stop ends the controller in order; Start starts it again with the same data.
@@ -273,8 +277,10 @@ func (d *DC) Kill(t testing.TB) { t.Helper(); d.must(t, d.halt((*process).kill))
 func (d *DC) Start(t testing.TB) { t.Helper(); d.must(t, d.start()) }
 
 // Pause stops the controller with SIGSTOP: connections are accepted, nothing is
-// answered. Resume lets it go on.
-func (d *DC) Pause(t testing.TB)  { t.Helper(); d.must(t, d.proc.signal(sigStop)) }
+// answered.
+func (d *DC) Pause(t testing.TB) { t.Helper(); d.must(t, d.proc.signal(sigStop)) }
+
+// Resume lets a paused controller go on.
 func (d *DC) Resume(t testing.TB) { t.Helper(); d.must(t, d.proc.signal(sigContinue)) }
 
 func (d *DC) halt(how func(*process) error) error {

@@ -16,6 +16,11 @@ func TestSambaServesTheSeededDomain(t *testing.T) {
 		t.Error("two tests that change nothing got two controllers")
 	}
 
+	domain := dc.Search(t, lab.BaseDN, "(objectClass=domainDNS)", "objectSid", "objectGUID")
+	if len(domain) != 1 || domain[0].Value("objectSid") != lab.DomainSID || domain[0].Value("objectGUID") != lab.DomainGUID {
+		t.Errorf("the domain is %v", domain)
+	}
+
 	cc := dc.KinitKeytab(t, "web1$", dc.Keytab(t, "web1"))
 	out := dc.Run(t, []string{"KRB5CCNAME=FILE:" + cc}, "klist")
 	if !strings.Contains(out, "krbtgt/CONTOSO.COM@CONTOSO.COM") {
