@@ -32,7 +32,7 @@ func newRC4(key []byte, usage uint32) *rc4Suite {
 // rc4Usage translates key usage numbers to those of RFC 4757, Section 3.
 //
 // Deviation: the RFC maps 9, the TGS-REP in a subkey, to 8. An erratum takes
-// that back, and neither Windows nor MIT does it.
+// that back, and MIT Kerberos does not do it.
 func rc4Usage(usage uint32) uint32 {
 	switch usage {
 	case 3:
