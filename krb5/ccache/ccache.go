@@ -187,12 +187,11 @@ func (r *reader) credential(c *Cache) error {
 		c.Skipped = append(c.Skipped, Skipped{cred.Server, "user-to-user ticket"})
 		return nil
 	}
-	k, err := crypto.NewKey(etype, secret.Copy(key), r.allow...)
-	if err != nil {
+	var err error
+	if cred.SessionKey, err = crypto.NewKey(etype, secret.Copy(key), r.allow...); err != nil {
 		c.Skipped = append(c.Skipped, Skipped{cred.Server, "session key: " + err.Error()})
-		return nil
+		return nil //nolint:nilerr // one ticket that cannot be used does not spoil the others
 	}
-	cred.SessionKey = k
 	c.Credentials = append(c.Credentials, cred)
 	return nil
 }

@@ -28,7 +28,7 @@ var (
 	start  = time.Date(2036, 10, 1, 12, 0, 0, 0, time.UTC)
 )
 
-func credential(t testing.TB, server krb5.Principal, e crypto.EType, hours time.Duration) krb5.Credential {
+func credential(t testing.TB, server krb5.Principal, e crypto.EType, hours int) krb5.Credential {
 	t.Helper()
 	k, err := crypto.NewKey(e, secret.New(bytes.Repeat([]byte{byte(hours)}, e.KeySize())), crypto.AllowRC4)
 	if err != nil {
@@ -36,7 +36,7 @@ func credential(t testing.TB, server krb5.Principal, e crypto.EType, hours time.
 	}
 	return krb5.Credential{
 		Client: client, Server: server, SessionKey: k,
-		AuthTime: start, StartTime: start.Add(time.Second), EndTime: start.Add(hours * time.Hour), RenewTill: start.Add(168 * time.Hour),
+		AuthTime: start, StartTime: start.Add(time.Second), EndTime: start.Add(time.Duration(hours) * time.Hour), RenewTill: start.Add(168 * time.Hour),
 		Flags: 0x40e10000, Ticket: krb5.Ticket{
 			Realm: server.Realm, SName: server.Name,
 			EncPart: krb5.EncryptedData{EType: crypto.AES256SHA1, KVNO: 2, Cipher: bytes.Repeat([]byte{byte(hours)}, 100)},

@@ -335,7 +335,7 @@ func TestEncryptRoundTrip(t *testing.T) {
 			if err != nil || !bytes.Equal(got, plain) {
 				t.Fatalf("%v, %d bytes: %x, %v", e, n, got, err)
 			}
-			if _, err := k.Decrypt(12, c); err != ErrIntegrity {
+			if _, err := k.Decrypt(12, c); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: another usage: %v", e, err)
 			}
 		}
@@ -355,31 +355,31 @@ func TestTampering(t *testing.T) {
 		for i := range c {
 			bad := bytes.Clone(c)
 			bad[i] ^= 1
-			if _, err := k.DecryptInPlace(1, bad); err != ErrIntegrity {
+			if _, err := k.DecryptInPlace(1, bad); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: byte %d changed: %v", e, i, err)
 			}
 			if bytes.Contains(bad, plain[16:32]) {
 				t.Errorf("%v: byte %d changed: plaintext left in the buffer", e, i)
 			}
-			if _, err := k.Decrypt(1, c[:i]); err != ErrIntegrity {
+			if _, err := k.Decrypt(1, c[:i]); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: %d bytes of %d: %v", e, i, len(c), err)
 			}
 		}
-		if _, err := k.Decrypt(1, append(bytes.Clone(c), 0)); err != ErrIntegrity {
+		if _, err := k.Decrypt(1, append(bytes.Clone(c), 0)); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("%v: one byte more: %v", e, err)
 		}
 		sum := k.Checksum(1, plain)
 		for i := range sum {
-			if err := k.VerifyChecksum(1, plain, sum[:i]); err != ErrIntegrity {
+			if err := k.VerifyChecksum(1, plain, sum[:i]); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: checksum of %d bytes: %v", e, i, err)
 			}
 			bad := bytes.Clone(sum)
 			bad[i] ^= 0x80
-			if err := k.VerifyChecksum(1, plain, bad); err != ErrIntegrity {
+			if err := k.VerifyChecksum(1, plain, bad); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: checksum byte %d changed: %v", e, i, err)
 			}
 		}
-		if err := k.VerifyChecksum(2, plain, sum); e != RC4HMAC && err != ErrIntegrity {
+		if err := k.VerifyChecksum(2, plain, sum); e != RC4HMAC && !errors.Is(err, ErrIntegrity) {
 			t.Errorf("%v: checksum under another usage: %v", e, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -122,12 +123,7 @@ func (e EType) Allowed(allow ...Allowance) bool {
 	if e != RC4HMAC {
 		return profileOf(e) != nil
 	}
-	for _, a := range allow {
-		if a == AllowRC4 {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(allow, AllowRC4)
 }
 
 // String is the name in MIT's spelling and that of the RFCs, such as

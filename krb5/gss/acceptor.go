@@ -315,7 +315,7 @@ func (a *Acceptor) answer(session *crypto.Key, auth krb5.Authenticator) ([]byte,
 	}
 	a.ctx.key, a.ctx.acceptorSubkey, a.ctx.sendSeq = subkey, true, uint64(seq)
 	rep := krb5.APRep{EncPart: krb5.EncryptedData{EType: session.EType(), Cipher: cipher}}
-	return appendMessage(nil, tokenAPRep, rep.Append(nil)), nil
+	return frameMessage(tokenAPRep, rep.Append(nil)), nil
 }
 
 // errorToken tells the initiator the code of an error, if it has one.
@@ -326,5 +326,5 @@ func (a *Acceptor) errorToken(ticket krb5.Ticket, err error) []byte {
 	}
 	now := a.cfg.Now().UTC()
 	e := krb5.KRBError{STime: now, SUsec: microseconds(now), Code: code, Realm: ticket.Realm, SName: ticket.SName}
-	return appendMessage(nil, tokenError, e.Append(nil))
+	return frameMessage(tokenError, e.Append(nil))
 }

@@ -334,7 +334,7 @@ func TestAcceptorWithoutSubkey(t *testing.T) {
 		t.Fatal(err)
 	}
 	rep := krb5.APRep{EncPart: krb5.EncryptedData{EType: session.EType(), Cipher: cipher}}
-	if _, done, err := ini.Step(appendMessage(nil, tokenAPRep, rep.Append(nil))); err != nil || !done {
+	if _, done, err := ini.Step(frameMessage(tokenAPRep, rep.Append(nil))); err != nil || !done {
 		t.Fatal(err)
 	}
 	c := ini.Context()
@@ -431,12 +431,12 @@ func TestMalformedTokens(t *testing.T) {
 	}{
 		"empty":                 {nil, ErrToken},
 		"a bare AP-REQ":         {req, ErrToken},
-		"another mechanism":     {appendFramed(nil, []byte{1, 2, 3}, req), ErrMechanism},
-		"an AP-REP's id":        {appendMessage(nil, tokenAPRep, req), ErrToken},
-		"no id":                 {appendFramed(nil, oidKerberos), ErrToken},
-		"no message":            {appendMessage(nil, tokenAPReq, nil), ErrToken},
+		"another mechanism":     {frame([]byte{1, 2, 3}, req), ErrMechanism},
+		"an AP-REP's id":        {frameMessage(tokenAPRep, req), ErrToken},
+		"no id":                 {frame(oidKerberos), ErrToken},
+		"no message":            {frameMessage(tokenAPReq, nil), ErrToken},
 		"something behind":      {append(bytes.Clone(token), 0), ErrToken},
-		"something behind, in":  {appendMessage(nil, tokenAPReq, append(bytes.Clone(req), 0)), ErrToken},
+		"something behind, in":  {frameMessage(tokenAPReq, append(bytes.Clone(req), 0)), ErrToken},
 		"a token that is large": {make([]byte, MaxToken+1), ErrToken},
 	} {
 		if _, _, err := r.acceptor(t, nil).Step(c.token); !errors.Is(err, c.want) {
@@ -449,7 +449,7 @@ func TestMalformedTokens(t *testing.T) {
 		}
 	}
 	// Windows' number of the mechanism is as good.
-	if _, _, err := r.acceptor(t, nil).Step(appendFramed(nil, oidMSKerberos, []byte{1, 0}, req)); err != nil {
+	if _, _, err := r.acceptor(t, nil).Step(frame(oidMSKerberos, []byte{1, 0}, req)); err != nil {
 		t.Errorf("the OID of Windows: %v", err)
 	}
 }
@@ -496,7 +496,7 @@ func FuzzAccept(f *testing.F) {
 		}
 		f.Add(token)
 	}
-	f.Add(negTokenInit{mechList: appendMechList(nil, []byte{1, 2}, oidMSKerberos), mic: []byte("mic")}.build())
+	f.Add(negTokenInit{mechList: mechListOf([]byte{1, 2}, oidMSKerberos), mic: []byte("mic")}.build())
 	f.Fuzz(func(t *testing.T, token []byte) {
 		acc := NewSPNEGOAcceptor(r.acceptor(t, nil))
 		_, finished, err := acc.Step(token)
@@ -522,7 +522,7 @@ func FuzzInitiate(f *testing.F) {
 	f.Add(negTokenResp{state: reject, token: r.acceptor(f, nil).errorToken(krb5.Ticket{}, krb5.ErrSkew)}.build())
 	f.Fuzz(func(t *testing.T, token []byte) {
 		mech := *first
-		ini := &SPNEGOInitiator{mech: &mech, mechList: appendMechList(nil, oidKerberos), state: spnegoOffered}
+		ini := &SPNEGOInitiator{mech: &mech, mechList: mechListOf(oidKerberos), state: spnegoOffered}
 		_, finished, err := ini.Step(token)
 		if finished != (ini.Context() != nil) || finished && err != nil {
 			t.Errorf("finished %t, context %v, %v", finished, ini.Context(), err)

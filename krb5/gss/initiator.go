@@ -157,7 +157,7 @@ func (i *Initiator) request() ([]byte, error) {
 	} else {
 		i.establish(i.subkey, false, i.seq)
 	}
-	return appendMessage(nil, tokenAPReq, req.Append(nil)), nil
+	return frameMessage(tokenAPReq, req.Append(nil)), nil
 }
 
 // advertise tells the acceptor that this client binds to channels, so that

@@ -29,7 +29,7 @@ const (
 
 // NewSPNEGOInitiator negotiates for mech, which must not have been stepped.
 func NewSPNEGOInitiator(mech *Initiator) *SPNEGOInitiator {
-	return &SPNEGOInitiator{mech: mech, mechList: appendMechList(nil, oidKerberos)}
+	return &SPNEGOInitiator{mech: mech, mechList: mechListOf(oidKerberos)}
 }
 
 // Context is the established context, nil before the negotiation is over.

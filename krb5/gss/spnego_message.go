@@ -32,9 +32,9 @@ type negTokenInit struct {
 	mic      []byte // mechListMIC, optional
 }
 
-// appendMechList appends the DER of a MechTypeList.
-func appendMechList(dst []byte, mechs ...[]byte) []byte {
-	b := der.NewBuilder(dst)
+// mechListOf is the DER of a MechTypeList.
+func mechListOf(mechs ...[]byte) []byte {
+	b := der.NewBuilder(nil)
 	b.Sequence(func() {
 		for _, m := range mechs {
 			b.OID(m)
@@ -57,7 +57,7 @@ func (t negTokenInit) build() []byte {
 			}
 		})
 	})
-	return appendFramed(nil, oidSPNEGO, b.Bytes())
+	return frame(oidSPNEGO, b.Bytes())
 }
 
 // parseNegTokenInit reads what follows the frame of the first token.

@@ -28,7 +28,7 @@ type offering struct {
 }
 
 func newOffering(t *testing.T, r *realm, change func(*InitiatorConfig), mechs ...[]byte) *offering {
-	return &offering{t, r.initiator(t, change), appendMechList(nil, mechs...)}
+	return &offering{t, r.initiator(t, change), mechListOf(mechs...)}
 }
 
 func (o *offering) kerberosToken() []byte {
@@ -112,7 +112,7 @@ func TestShortenedOffer(t *testing.T) {
 	r := newRealm(t, crypto.AES256SHA1)
 	o := newOffering(t, r, nil, oidNTLM, oidKerberos)
 	acc := NewSPNEGOAcceptor(r.acceptor(t, nil))
-	shortened := appendMechList(nil, []byte{1, 2, 3}, oidKerberos)
+	shortened := mechListOf([]byte{1, 2, 3}, oidKerberos)
 	if _, _, err := acc.Step(negTokenInit{mechList: shortened}.build()); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func acceptWith(t *testing.T, r *realm) (ini *SPNEGOInitiator, mech *Acceptor, t
 // An acceptor that wants a MIC although one mechanism was offered.
 func TestInitiatorGivesItsMIC(t *testing.T) {
 	r := newRealm(t, crypto.AES256SHA1)
-	list := appendMechList(nil, oidKerberos)
+	list := mechListOf(oidKerberos)
 
 	// It sends its own later.
 	ini, mech, token := acceptWith(t, r)
@@ -223,7 +223,7 @@ func TestInitiatorGivesItsMIC(t *testing.T) {
 }
 
 func TestWhatTheInitiatorRefuses(t *testing.T) {
-	list := appendMechList(nil, oidKerberos)
+	list := mechListOf(oidKerberos)
 	for name, c := range map[string]struct {
 		answer func(mech *Acceptor, token []byte) negTokenResp
 		second func(mech *Acceptor) negTokenResp
@@ -237,7 +237,7 @@ func TestWhatTheInitiatorRefuses(t *testing.T) {
 			return negTokenResp{state: acceptCompleted, mech: oidKerberos}
 		}, nil, ErrToken},
 		"a MIC over another list": {func(mech *Acceptor, token []byte) negTokenResp {
-			mic := mech.Context().GetMIC(nil, appendMechList(nil, oidNTLM))
+			mic := mech.Context().GetMIC(nil, mechListOf(oidNTLM))
 			return negTokenResp{state: acceptCompleted, mech: oidKerberos, token: token, mic: mic}
 		}, nil, ErrIntegrity},
 		"no MIC after ours": {func(_ *Acceptor, token []byte) negTokenResp {
@@ -269,11 +269,11 @@ func TestWhatTheAcceptorRefuses(t *testing.T) {
 		token []byte
 		want  error
 	}{
-		"NTLM only":         {negTokenInit{mechList: appendMechList(nil, oidNTLM)}.build(), ErrMechanism},
-		"bare NTLM":         {appendFramed(nil, oidNTLM, []byte("NTLMSSP\x00")), ErrMechanism},
+		"NTLM only":         {negTokenInit{mechList: mechListOf(oidNTLM)}.build(), ErrMechanism},
+		"bare NTLM":         {frame(oidNTLM, []byte("NTLMSSP\x00")), ErrMechanism},
 		"NTLM, not framed":  {[]byte("NTLMSSP\x00"), ErrToken},
-		"an empty list":     {negTokenInit{mechList: appendMechList(nil)}.build(), ErrToken},
-		"a list of 17":      {negTokenInit{mechList: appendMechList(nil, slices.Repeat([][]byte{oidKerberos}, 17)...)}.build(), ErrToken},
+		"an empty list":     {negTokenInit{mechList: mechListOf()}.build(), ErrToken},
+		"a list of 17":      {negTokenInit{mechList: mechListOf(slices.Repeat([][]byte{oidKerberos}, 17)...)}.build(), ErrToken},
 		"an answer at once": {negTokenResp{state: noState, token: []byte("x")}.build(), ErrToken},
 	} {
 		out, done, err := NewSPNEGOAcceptor(r.acceptor(t, nil)).Step(c.token)
@@ -299,7 +299,7 @@ func TestBareKerberos(t *testing.T) {
 }
 
 func TestNegotiationPrefixes(t *testing.T) {
-	first := negTokenInit{mechList: appendMechList(nil, oidKerberos, oidNTLM), token: fill(300), mic: fill(28)}.build()
+	first := negTokenInit{mechList: mechListOf(oidKerberos, oidNTLM), token: fill(300), mic: fill(28)}.build()
 	for n := range first {
 		_, body, err := parseFramed(first[:n])
 		if err == nil {
@@ -319,7 +319,7 @@ func TestNegotiationPrefixes(t *testing.T) {
 
 // The encodings of RFC 4178, byte by byte.
 func TestNegotiationEncoding(t *testing.T) {
-	got := negTokenInit{mechList: appendMechList(nil, oidKerberos), token: []byte{0xaa}}.build()
+	got := negTokenInit{mechList: mechListOf(oidKerberos), token: []byte{0xaa}}.build()
 	want := []byte("\x60\x20\x06\x06\x2b\x06\x01\x05\x05\x02\xa0\x16\x30\x14\xa0\x0d\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\xa2\x03\x04\x01\xaa")
 	if !bytes.Equal(got, want) {
 		t.Errorf("NegTokenInit\n%x, want\n%x", got, want)

@@ -36,10 +36,10 @@ const (
 	tokenError = 0x0300
 )
 
-// appendFramed appends body with the frame of RFC 2743, Section 3.1:
-// [APPLICATION 0] and the mechanism.
-func appendFramed(dst, oid []byte, body ...[]byte) []byte {
-	b := der.NewBuilder(dst)
+// frame puts the frame of RFC 2743, Section 3.1 around body: [APPLICATION 0] and
+// the mechanism.
+func frame(oid []byte, body ...[]byte) []byte {
+	b := der.NewBuilder(nil)
 	b.Nest(der.Application(0), func() {
 		b.OID(oid)
 		for _, p := range body {
@@ -89,9 +89,9 @@ func element(b []byte, tag byte, what string) ([]byte, error) {
 	return b[header:], nil
 }
 
-// appendMessage appends a framed Kerberos message with its token id.
-func appendMessage(dst []byte, id uint16, message []byte) []byte {
-	return appendFramed(dst, oidKerberos, []byte{byte(id >> 8), byte(id)}, message)
+// frameMessage is a Kerberos message with its token id, framed.
+func frameMessage(id uint16, message []byte) []byte {
+	return frame(oidKerberos, []byte{byte(id >> 8), byte(id)}, message)
 }
 
 // parseMessage returns the id and the Kerberos message of a context token.
