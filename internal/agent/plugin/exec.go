@@ -18,33 +18,26 @@ const (
 	maxStderr = 4 << 10  // bytes of its standard error that are kept
 )
 
-// ExecConfig is a program. It must be owned by root or the agent's user and
-// writable by its owner alone.
-type ExecConfig struct {
-	// Command is an absolute path and arguments. Nothing of a credential spec
-	// enters it.
-	Command []string `yaml:"command"`
-	// User is the name or number of the user that the program runs as. An
-	// agent that is root demands it; another agent can name itself only.
-	User string `yaml:"user"`
-}
-
+// execPlugin asks a program.
 type execPlugin struct {
-	cfg  ExecConfig
-	name string // of the registration
-	guid string
+	name, guid string
+	command    []string
+	user       string
 }
 
-func newExec(cfg ExecConfig, reg *Registered, guid string, host Host, fault fault) Plugin {
-	if host.UID == 0 && (cfg.User == "" || cfg.User == "root" || cfg.User == "0") {
-		fault(".user", "%q, want a user of its own: the agent is root", cfg.User)
-	}
-	if len(cfg.Command) == 0 {
-		fault(".command", "missing")
+func newExec(c Config, name string, fault fault) Plugin {
+	if len(c.Command) == 0 {
+		fault(".command", "is missing")
 	} else {
-		checkAbsolute(".command[0]", cfg.Command[0], fault)
+		checkAbsolute(".command[0]", c.Command[0], fault)
 	}
-	return &execPlugin{cfg: cfg, name: reg.name, guid: guid}
+	switch c.User {
+	case "":
+		fault(".user", "is missing: the program runs as a user of its own")
+	case "root", "0":
+		fault(".user", "%q: the program must not run as root", c.User)
+	}
+	return &execPlugin{name, c.GUID, c.Command, c.User}
 }
 
 // execRequest is what the program reads from its standard input.

@@ -23,12 +23,12 @@ func program(t testing.TB, script string) *Registered {
 
 func command(t testing.TB, argv ...string) *Registered {
 	t.Helper()
-	cfg := ExecConfig{Command: argv}
-	if os.Geteuid() == 0 {
-		cfg.User = "65534"
+	user := strconv.Itoa(os.Geteuid())
+	if user == "0" {
+		user = "65534"
 		opened(t, argv[0])
 	}
-	return registered(t, Config{Kind: Exec, Timeout: 5 * time.Second, Exec: &cfg}, Host{UID: os.Geteuid()})
+	return registered(t, Config{Kind: Exec, Timeout: 5 * time.Second, Command: argv, User: user}, Host{})
 }
 
 // opened lets nobody reach a file below the test's directory.
@@ -180,13 +180,13 @@ func TestProgramsThatOthersCanWriteAreRefused(t *testing.T) {
 func TestUsersOfPrograms(t *testing.T) {
 	path := write(t, t.TempDir()+"/plugin", "#!/bin/sh\n"+answer, 0o755)
 	run := func(user string) *execPlugin {
-		return &execPlugin{cfg: ExecConfig{Command: []string{path}, User: user}}
+		return &execPlugin{command: []string{path}, user: user}
 	}
 	if _, err := run("no-such-user-here").credential(); !errors.Is(err, ErrLoad) {
 		t.Errorf("an unknown user: %v", err)
 	}
 	if os.Geteuid() != 0 {
-		if c, err := run("").credential(); c != nil || err != nil {
+		if c, err := run(strconv.Itoa(os.Geteuid())).credential(); c != nil || err != nil {
 			t.Errorf("the agent's own user: %v, %v", c, err)
 		}
 		if _, err := run("0").credential(); !errors.Is(err, ErrLoad) {
@@ -194,7 +194,7 @@ func TestUsersOfPrograms(t *testing.T) {
 		}
 		return
 	}
-	for _, user := range []string{"", "0", "root"} {
+	for _, user := range []string{"0", "root"} {
 		if _, err := run(user).credential(); !errors.Is(err, ErrLoad) {
 			t.Errorf("user %q under root: %v", user, err)
 		}

@@ -20,14 +20,14 @@ import (
 // descriptors, variables and groups; its whole process group is killed when
 // the context ends.
 func (p *execPlugin) run(ctx context.Context, request []byte, stdout, stderr *limited) error {
-	if err := checkProgram(p.cfg.Command[0]); err != nil {
+	if err := checkProgram(p.command[0]); err != nil {
 		return err
 	}
 	credential, err := p.credential()
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, p.cfg.Command[0], p.cfg.Command[1:]...)
+	cmd := exec.CommandContext(ctx, p.command[0], p.command[1:]...)
 	cmd.Env = environment()
 	cmd.Dir = "/"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(request), stdout, stderr
@@ -75,29 +75,23 @@ func checkProgram(path string) error {
 
 // credential is the user that the program runs as; nil for the agent's own.
 func (p *execPlugin) credential() (*syscall.Credential, error) {
-	if p.cfg.User == "" {
-		if os.Geteuid() == 0 {
-			return nil, fmt.Errorf("%w: the agent is root, and the program has no user of its own", ErrLoad)
-		}
-		return nil, nil
-	}
-	u, err := lookup(p.cfg.User)
+	u, err := lookup(p.user)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("%w: user %s: uid %q", ErrLoad, p.cfg.User, u.Uid)
+		return nil, fmt.Errorf("%w: user %s: uid %q", ErrLoad, p.user, u.Uid)
 	}
 	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("%w: user %s: gid %q", ErrLoad, p.cfg.User, u.Gid)
+		return nil, fmt.Errorf("%w: user %s: gid %q", ErrLoad, p.user, u.Gid)
 	}
 	switch {
 	case os.Geteuid() == int(uid) && uid != 0:
 		return nil, nil
 	case os.Geteuid() != 0:
-		return nil, fmt.Errorf("%w: the agent is not root and cannot run a program as %s", ErrLoad, p.cfg.User)
+		return nil, fmt.Errorf("%w: the agent is not root and cannot run a program as %s", ErrLoad, p.user)
 	case uid == 0:
 		return nil, fmt.Errorf("%w: the program would run as root", ErrLoad)
 	}

@@ -15,71 +15,52 @@ import (
 // maxStored bounds a stored identity in bytes.
 const maxStored = 16 << 10
 
-// FileConfig is a file or a directory of files of the host. Each file holds
-// one identity, is owned by root or the agent's user, and is accessible to its
-// owner alone.
-type FileConfig struct {
-	// Path is the one file; the input is not used.
-	Path string `yaml:"path"`
-	// Directory holds files, of which the input names one.
-	Directory string `yaml:"directory"`
-}
+// filePlugin reads a file of the host. It holds one identity, is owned by root
+// or the agent's user, and is accessible to its owner alone.
+type filePlugin struct{ path, directory string }
 
-type filePlugin struct{ cfg FileConfig }
-
-func newFile(cfg FileConfig, fault fault) Plugin {
-	if (cfg.Path == "") == (cfg.Directory == "") {
+func newFile(c Config, fault fault) Plugin {
+	switch {
+	case (c.Path == "") == (c.Directory == ""):
 		fault("", "want either path or directory")
+	case c.Path != "":
+		checkAbsolute(".path", c.Path, fault)
+	default:
+		checkAbsolute(".directory", c.Directory, fault)
 	}
-	if cfg.Path != "" {
-		checkAbsolute(".path", cfg.Path, fault)
-	}
-	if cfg.Directory != "" {
-		checkAbsolute(".directory", cfg.Directory, fault)
-	}
-	return filePlugin{cfg}
+	return filePlugin{c.Path, c.Directory}
 }
 
 func (p filePlugin) Fetch(_ context.Context, input secret.Bytes) (Credentials, error) {
 	if err := unixOnly("owners and modes of files"); err != nil {
 		return Credentials{}, err
 	}
-	if p.cfg.Path != "" {
-		f, err := os.Open(p.cfg.Path)
+	if p.path != "" {
+		f, err := os.Open(p.path)
 		if err != nil {
 			return Credentials{}, storeError(err)
 		}
 		return readIdentity(f, checkPrivate)
 	}
-	return readEntry(p.cfg.Directory, string(input.Reveal()), checkPrivate)
+	return readEntry(p.directory, string(input.Reveal()), checkPrivate)
 }
 
-// SystemdConfig is a credential of the agent's own unit: LoadCredential= or
+// systemdPlugin reads a credential of the agent's own unit: LoadCredential= or
 // LoadCredentialEncrypted= of systemd.exec(5).
-type SystemdConfig struct {
-	// Credential is the name of the credential. Empty: the input names it.
-	Credential string `yaml:"credential"`
-}
+type systemdPlugin struct{ credential, directory string }
 
-type systemdPlugin struct {
-	cfg       SystemdConfig
-	directory string
-}
-
-func newSystemd(cfg SystemdConfig, host Host, fault fault) Plugin {
-	if cfg.Credential != "" {
-		if err := checkEntry(cfg.Credential); err != nil {
-			fault(".credential", "%q is not the name of a credential", cfg.Credential)
-		}
+func newSystemd(c Config, host Host, fault fault) Plugin {
+	if c.Credential != "" && checkEntry(c.Credential) != nil {
+		fault(".credential", "%q is not the name of a credential", c.Credential)
 	}
-	return systemdPlugin{cfg, host.CredentialsDirectory}
+	return systemdPlugin{c.Credential, host.CredentialsDirectory}
 }
 
 func (p systemdPlugin) Fetch(_ context.Context, input secret.Bytes) (Credentials, error) {
 	if p.directory == "" {
 		return Credentials{}, fmt.Errorf("%w: systemd gave no credentials; hint: LoadCredential= in the agent's unit", ErrLoad)
 	}
-	name := p.cfg.Credential
+	name := p.credential
 	if name == "" {
 		name = string(input.Reveal())
 	}
@@ -88,22 +69,16 @@ func (p systemdPlugin) Fetch(_ context.Context, input secret.Bytes) (Credentials
 	return readEntry(p.directory, name, func(*os.File) error { return nil })
 }
 
-// KubernetesSecretConfig is a Secret, mounted as a directory with the files
+// kubernetesPlugin reads a Secret, mounted as a directory with the files
 // username, password and domainName.
-type KubernetesSecretConfig struct {
-	// Directory is the mount. With an input SECRET or NAMESPACE:SECRET it is
-	// the directory Directory/SECRET or Directory/NAMESPACE/SECRET.
-	Directory string `yaml:"directory"`
+type kubernetesPlugin struct{ directory string }
+
+func newKubernetes(c Config, fault fault) Plugin {
+	checkAbsolute(".directory", c.Directory, fault)
+	return kubernetesPlugin{c.Directory}
 }
 
-type kubernetesSecretPlugin struct{ cfg KubernetesSecretConfig }
-
-func newKubernetesSecret(cfg KubernetesSecretConfig, fault fault) Plugin {
-	checkAbsolute(".directory", cfg.Directory, fault)
-	return kubernetesSecretPlugin{cfg}
-}
-
-func (p kubernetesSecretPlugin) Fetch(ctx context.Context, input secret.Bytes) (Credentials, error) {
+func (p kubernetesPlugin) Fetch(ctx context.Context, input secret.Bytes) (Credentials, error) {
 	path := "."
 	if !input.IsZero() {
 		parts := strings.Split(string(input.Reveal()), ":")
@@ -114,7 +89,7 @@ func (p kubernetesSecretPlugin) Fetch(ctx context.Context, input secret.Bytes) (
 		}
 		path = strings.Join(parts, "/")
 	}
-	root, err := os.OpenRoot(p.cfg.Directory)
+	root, err := os.OpenRoot(p.directory)
 	if err != nil {
 		return Credentials{}, storeError(err)
 	}

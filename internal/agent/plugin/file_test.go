@@ -31,7 +31,7 @@ const stored = `contoso.com\gmsaccg:s3cret`
 
 func TestOneFile(t *testing.T) {
 	path := write(t, t.TempDir()+"/id", stored+"\n", 0o600)
-	p := registered(t, Config{Kind: File, File: &FileConfig{Path: path}}, Host{})
+	p := registered(t, Config{Kind: File, Path: path}, Host{})
 	expect(t, p, "whatever", "contoso.com|gmsaccg|s3cret")
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o610, 0o601, 0o620, 0o602} {
 		write(t, path, stored, mode)
@@ -55,7 +55,7 @@ func TestAFileOfSomebodyElse(t *testing.T) {
 	if err := os.Chown(path, 65534, -1); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, registered(t, Config{Kind: File, File: &FileConfig{Path: path}}, Host{}), "", "!owned by uid 65534")
+	expect(t, registered(t, Config{Kind: File, Path: path}, Host{}), "", "!owned by uid 65534")
 }
 
 func TestADirectoryOfFiles(t *testing.T) {
@@ -69,7 +69,7 @@ func TestADirectoryOfFiles(t *testing.T) {
 	if err := os.Symlink("web", dir+"/ids/alias"); err != nil {
 		t.Fatal(err)
 	}
-	p := registered(t, Config{Kind: File, File: &FileConfig{Directory: dir + "/ids"}}, Host{})
+	p := registered(t, Config{Kind: File, Directory: dir + "/ids"}, Host{})
 	for input, want := range map[string]string{
 		"web": "contoso.com|gmsaccg|s3cret", "alias": "contoso.com|gmsaccg|s3cret",
 		"link": "!escapes", "../outside": "!not the name of an entry", "sub/web": "!not the name of an entry",
@@ -87,7 +87,7 @@ func TestSystemdCredentials(t *testing.T) {
 	expect(t, registered(t, Config{Kind: Systemd}, host), "gmsa.id", "contoso.com|gmsaccg|s3cret")
 	expect(t, registered(t, Config{Kind: Systemd}, host), "other", "!no such file")
 	expect(t, registered(t, Config{Kind: Systemd}, host), "../x", "!not the name of an entry")
-	fixed := registered(t, Config{Kind: Systemd, Systemd: &SystemdConfig{Credential: "gmsa.id"}}, host)
+	fixed := registered(t, Config{Kind: Systemd, Credential: "gmsa.id"}, host)
 	expect(t, fixed, "other", "contoso.com|gmsaccg|s3cret")
 	expect(t, registered(t, Config{Kind: Systemd}, Host{}), "gmsa.id", "!LoadCredential=")
 }
@@ -124,7 +124,7 @@ func TestKubernetesSecret(t *testing.T) {
 	if err := os.Symlink("../prod/web/..1", dir+"/evil/..data"); err != nil {
 		t.Fatal(err)
 	}
-	p := registered(t, Config{Kind: KubernetesSecret, KubernetesSecret: &KubernetesSecretConfig{Directory: dir}}, Host{})
+	p := registered(t, Config{Kind: Kubernetes, Directory: dir}, Host{})
 	for input, want := range map[string]string{
 		"prod:web": "contoso.com|user-one|one",
 		"plain":    "|u|p ",
@@ -141,7 +141,7 @@ func TestKubernetesSecret(t *testing.T) {
 	}
 	project(t, dir+"/prod/web", "..2", "two")
 	expect(t, p, "prod:web", "contoso.com|user-two|two")
-	direct := registered(t, Config{Kind: KubernetesSecret, KubernetesSecret: &KubernetesSecretConfig{Directory: dir + "/prod/web"}}, Host{})
+	direct := registered(t, Config{Kind: Kubernetes, Directory: dir + "/prod/web"}, Host{})
 	expect(t, direct, "", "contoso.com|user-two|two")
 }
 
@@ -151,7 +151,7 @@ func TestKubernetesSecret(t *testing.T) {
 func TestKubernetesSecretIsNeverReadHalf(t *testing.T) {
 	dir := t.TempDir()
 	project(t, dir, "..0", "0")
-	p := registered(t, Config{Kind: KubernetesSecret, KubernetesSecret: &KubernetesSecretConfig{Directory: dir}}, Host{})
+	p := registered(t, Config{Kind: Kubernetes, Directory: dir}, Host{})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {

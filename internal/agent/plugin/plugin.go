@@ -24,7 +24,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -55,7 +54,6 @@ type Plugin interface {
 // Registered is a plug-in as the configuration has it.
 type Registered struct {
 	name    string
-	id      credspec.PluginID
 	allow   *regexp.Regexp // nil admits the empty input alone
 	timeout time.Duration
 	warning string
@@ -69,34 +67,33 @@ func (r *Registered) Name() string { return r.name }
 // empty for most.
 func (r *Registered) Warning() string { return r.warning }
 
-// Fetch checks input against the allow pattern and asks the plug-in. Errors
-// begin with the plug-in's name and wrap ErrLoad or ErrFetch.
+// Fetch checks the input of a credential spec against the allow pattern and
+// asks the plug-in. Errors begin with the plug-in's name and wrap ErrLoad or
+// ErrFetch.
 func (r *Registered) Fetch(ctx context.Context, input secret.Bytes) (Credentials, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no answer within %v", r.timeout))
-	defer cancel()
-	c, err := r.fetch(ctx, input)
-	if err != nil {
-		return Credentials{}, fmt.Errorf("plug-in %s: %w", r.name, err)
+	if !r.admits(input) {
+		return Credentials{}, fmt.Errorf("plug-in %s: %w: allow_input does not admit the PluginInput of the credential spec", r.name, ErrFetch)
 	}
-	return c, nil
+	return r.FetchConfigured(ctx, input)
 }
 
-func (r *Registered) fetch(ctx context.Context, input secret.Bytes) (Credentials, error) {
-	if !r.admits(input) {
-		return Credentials{}, fmt.Errorf("%w: its allow pattern does not admit the PluginInput of the credential spec", ErrFetch)
-	}
+// FetchConfigured is Fetch for an input that the agent's own configuration
+// gives: the allow pattern does not apply to it.
+func (r *Registered) FetchConfigured(ctx context.Context, input secret.Bytes) (Credentials, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, fmt.Errorf("no answer within %v", r.timeout))
+	defer cancel()
 	c, err := r.plugin.Fetch(ctx, input)
 	if err == nil {
 		err = c.check()
 	}
-	if err != nil {
-		c.Password.Destroy()
-		if cause := context.Cause(ctx); cause != nil {
-			err = fmt.Errorf("%w (%w)", err, cause)
-		}
-		return Credentials{}, err
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	c.Password.Destroy()
+	if cause := context.Cause(ctx); cause != nil {
+		err = fmt.Errorf("%w (%w)", err, cause)
+	}
+	return Credentials{}, fmt.Errorf("plug-in %s: %w", r.name, err)
 }
 
 // admits reports whether the allow pattern matches the whole input.

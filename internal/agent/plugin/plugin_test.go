@@ -16,15 +16,15 @@ import (
 
 const testGUID = "{859E1386-BDB4-49E8-85C7-3070B13920E2}"
 
-// registered registers one plug-in and looks it up. Name, GUID and, if empty,
-// an allow pattern for everything are added.
+// registered registers one plug-in and looks it up. The GUID and, if empty, an
+// allow pattern for everything are added.
 func registered(t testing.TB, c Config, host Host) *Registered {
 	t.Helper()
-	c.Name, c.GUID = "test", testGUID
-	if c.Allow == "" {
-		c.Allow = `[\s\S]*`
+	c.GUID = testGUID
+	if c.AllowInput == "" {
+		c.AllowInput = `[\s\S]*`
 	}
-	r, err := NewRegistry([]Config{c}, host)
+	r, err := NewRegistry(map[string]Config{"test": c}, host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,14 +97,14 @@ func TestInline(t *testing.T) {
 }
 
 func TestTheAllowPatternMatchesTheWholeInput(t *testing.T) {
-	p := registered(t, Config{Kind: Inline, Allow: `contoso\.com:gmsaccg:.+|fabrikam\.com:x:y`}, Host{})
+	p := registered(t, Config{Kind: Inline, AllowInput: `contoso\.com:gmsaccg:.+|fabrikam\.com:x:y`}, Host{})
 	expect(t, p, "contoso.com:gmsaccg:p", "contoso.com|gmsaccg|p")
 	expect(t, p, "fabrikam.com:x:y", "fabrikam.com|x|y")
 	for _, input := range []string{
 		"", "contosoXcom:gmsaccg:s3cret", "xcontoso.com:gmsaccg:s3cret", "fabrikam.com:x:ys3cret",
 		"fabrikam.com:x:y\n", "\ncontoso.com:gmsaccg:s3cret", "contoso.com:gmsaccg:\xffs3cret",
 	} {
-		expect(t, p, input, "!allow pattern does not admit")
+		expect(t, p, input, "!allow_input does not admit")
 		if _, err := fetch(t, p, input); !errors.Is(err, ErrFetch) {
 			t.Errorf("%q: %v is not an event 6", input, err)
 		}
@@ -112,13 +112,18 @@ func TestTheAllowPatternMatchesTheWholeInput(t *testing.T) {
 }
 
 func TestWithoutAllowPatternTheInputMustBeEmpty(t *testing.T) {
-	r, err := NewRegistry([]Config{{Name: "test", GUID: testGUID, Kind: Systemd, Systemd: &SystemdConfig{Credential: "x"}}}, Host{})
+	r, err := NewRegistry(map[string]Config{"x": {Kind: Systemd}}, Host{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range r.plugins {
-		expect(t, p, "x", "!allow pattern does not admit")
-		expect(t, p, "", "!systemd gave no credentials")
+	p, err := r.Named("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, p, "x", "!allow_input does not admit")
+	expect(t, p, "", "!systemd gave no credentials")
+	if _, err := p.FetchConfigured(t.Context(), secret.Copy([]byte("x"))); !errors.Is(err, ErrLoad) {
+		t.Errorf("an input of the configuration: %v", err)
 	}
 }
 
@@ -142,51 +147,51 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestConfigurationFaultsAllAtOnce(t *testing.T) {
-	_, err := NewRegistry([]Config{
-		{Name: "a b", GUID: "{x}", Kind: "magic", Timeout: -1, Allow: "("},
-		{Name: "ok", GUID: testGUID, Kind: Inline, Allow: "x", File: &FileConfig{}},
-		{Name: "ok", GUID: strings.ToLower(testGUID), Kind: Inline, Timeout: time.Hour},
-		{Name: "f", GUID: "{00000000-0000-0000-0000-000000000001}", Kind: File},
-		{Name: "g", GUID: "{00000000-0000-0000-0000-000000000002}", Kind: File, File: &FileConfig{Path: "x", Directory: "/a/../b"}},
-		{Name: "s", GUID: "{00000000-0000-0000-0000-000000000003}", Kind: Systemd, Systemd: &SystemdConfig{Credential: "a/b"}},
-		{Name: "k", GUID: "{00000000-0000-0000-0000-000000000004}", Kind: KubernetesSecret},
-		{Name: "e", GUID: "{00000000-0000-0000-0000-000000000005}", Kind: Exec},
-		{Name: "e2", GUID: "{00000000-0000-0000-0000-000000000006}", Kind: Exec, Exec: &ExecConfig{Command: []string{"sh"}, User: "root"}},
-		{Name: "v", GUID: "{00000000-0000-0000-0000-000000000007}", Kind: Vault},
-		{Name: "v2", GUID: "{00000000-0000-0000-0000-000000000008}", Kind: Vault, Vault: &VaultConfig{
-			Address: "http://vault.example:8200", Mount: "a//b", KVVersion: 3, CAFile: "ca.pem", Namespace: "a\nb",
-			AppRole: &AppRoleConfig{Mount: ".."},
-		}},
-	}, Host{UID: 0})
-	if err == nil {
-		t.Fatal("no fault")
+	configs := map[string]Config{
+		"a b": {GUID: "{x}", Kind: "magic", Timeout: -1, AllowInput: "("},
+		"c":   {GUID: testGUID, Kind: Inline, AllowInput: "x", Path: "/x"},
+		"d":   {GUID: strings.ToLower(testGUID), Kind: Inline, Timeout: time.Hour},
+		"e":   {Kind: File},
+		"f":   {Kind: File, Path: "x", User: "u", Command: []string{"x"}, Credential: "c"},
+		"g":   {Kind: File, Directory: "/a/../b", Address: "x", Mount: "x", Namespace: "x", KVVersion: 1, CA: "x", TokenFile: "x", AppRole: &AppRole{}},
+		"h":   {Kind: Systemd, Credential: "a/b", Directory: "/x"},
+		"i":   {Kind: Kubernetes},
+		"j":   {Kind: Exec},
+		"k":   {Kind: Exec, Command: []string{"sh"}, User: "root"},
+		"l":   {Kind: Vault},
+		"m": {
+			Kind: Vault, Address: "http://vault.example:8200", Mount: "a//b", KVVersion: 3, CA: "ca.pem", Namespace: "a\nb",
+			AppRole: &AppRole{Mount: ".."},
+		},
 	}
 	want := []string{
-		"plugins[0].name", "plugins[0].guid", "plugins[0].kind", "plugins[0].timeout", "plugins[0].allow",
-		"plugins[1].file: settings of kind file in a plug-in of kind",
-		"plugins[2].name: \"ok\" is taken", "plugins[2].guid", "plugins[2].allow: missing", "plugins[2].timeout",
-		"plugins[3].file: want either path or directory",
-		"plugins[4].file: want either", "plugins[4].file.path", "plugins[4].file.directory",
-		"plugins[5].systemd.credential", "plugins[6].kubernetes-secret.directory",
-		"plugins[7].exec.command: missing", "plugins[7].exec.user: \"\", want a user of its own",
-		"plugins[8].exec.command[0]", "plugins[8].exec.user: \"root\"",
-		"plugins[9].vault.address", "plugins[9].vault: want either token_file or approle",
-		"plugins[10].vault.address: \"http://vault.example:8200\", want https", "plugins[10].vault.mount",
-		"plugins[10].vault.kv_version", "plugins[10].vault.ca_file", "plugins[10].vault.namespace",
-		"plugins[10].vault.approle.mount", "plugins[10].vault.approle.role_id_file", "plugins[10].vault.approle.secret_id_file",
+		"plugins.a b: want letters", "plugins.a b.allow_input: ", "plugins.a b.timeout: ", "plugins.a b.kind: ", "plugins.a b.guid: ",
+		"plugins.c.path: is not a key of kind \"inline\"",
+		"plugins.d.timeout: ", "plugins.d.allow_input: is missing", "plugins.d.guid: ",
+		"plugins.e: want either path or directory",
+		"plugins.f.credential: ", "plugins.f.command: ", "plugins.f.user: ", "plugins.f.path: \"x\" is not an absolute path",
+		"plugins.g.address: ", "plugins.g.namespace: ", "plugins.g.mount: ", "plugins.g.kv_version: ", "plugins.g.ca: ",
+		"plugins.g.token_file: ", "plugins.g.approle: ", "plugins.g.directory: ",
+		"plugins.h.directory: ", "plugins.h.credential: ",
+		"plugins.i.directory: ",
+		"plugins.j.command: is missing", "plugins.j.user: is missing",
+		"plugins.k.command[0]: ", "plugins.k.user: \"root\": the program must not run as root",
+		"plugins.l.address: ", "plugins.l: want either token_file or approle",
+		"plugins.m.address: \"http://vault.example:8200\": want an https URL", "plugins.m.mount: ", "plugins.m.kv_version: ",
+		"plugins.m.namespace: ", "plugins.m.ca: ", "plugins.m.approle.mount: ", "plugins.m.approle.role_id_file: ", "plugins.m.approle.secret_id_file: ",
 	}
-	lines := strings.Split(err.Error(), "\n")
-	for _, w := range want {
-		found := false
-		for _, l := range lines {
-			found = found || strings.HasPrefix(l, w)
-		}
-		if !found {
-			t.Errorf("no fault %q", w)
+	faults := Check(configs)
+	for i, err := range faults {
+		if i >= len(want) || !strings.HasPrefix(err.Error(), want[i]) {
+			t.Errorf("fault %d: %v", i, err)
 		}
 	}
-	if len(lines) != len(want) {
-		t.Errorf("%d faults, want %d:\n%v", len(lines), len(want), err)
+	if len(faults) != len(want) {
+		t.Errorf("%d faults, want %d", len(faults), len(want))
+	}
+	r, err := NewRegistry(configs, Host{})
+	if r != nil || err == nil || strings.Count(err.Error(), "plugins.") != len(want) {
+		t.Errorf("NewRegistry: %v", err)
 	}
 }
 
@@ -197,7 +202,7 @@ func TestVaultAddresses(t *testing.T) {
 		"https://user:pw@vault.example": false, "https://vault.example/x": false, "https://vault.example?x": false,
 		"vault.example:8200": false, "": false, "ftp://localhost": false,
 	} {
-		_, err := NewRegistry([]Config{{Name: "v", GUID: testGUID, Kind: Vault, Vault: &VaultConfig{Address: address, TokenFile: "/t"}}}, Host{})
+		_, err := NewRegistry(map[string]Config{"v": {Kind: Vault, Address: address, TokenFile: "/t"}}, Host{})
 		if (err == nil) != good {
 			t.Errorf("%q: %v", address, err)
 		}
@@ -229,16 +234,16 @@ func TestLookupKnowsThePluginsOfWindows(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	r, err := NewRegistry([]Config{
-		{Name: "zeta", GUID: credspec.SamplePluginGUID, Kind: Inline, Allow: ".*"},
-		{Name: "alpha", GUID: testGUID, Kind: Systemd},
-	}, Host{})
+func TestNamed(t *testing.T) {
+	r, err := NewRegistry(map[string]Config{"own": {Kind: Systemd}}, Host{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(r.Names(), " "); got != "alpha zeta" {
-		t.Error(got)
+	if p, err := r.Named("own"); err != nil || p.Name() != "own" || p.Warning() != "" {
+		t.Errorf("got %v, %v", p, err)
+	}
+	if _, err := r.Named("other"); !errors.Is(err, ErrLoad) {
+		t.Errorf("got error %v", err)
 	}
 }
 
@@ -294,7 +299,7 @@ func FuzzVaultPath(f *testing.F) {
 	for _, s := range []string{"gmsa/host1", "../sys/x", "a//b", "a%2fb", "a/./b"} {
 		f.Add(s)
 	}
-	p := newVault(VaultConfig{Address: "https://v", TokenFile: "/t"}, func(_, format string, args ...any) {
+	p := newVault(Config{Address: "https://v", TokenFile: "/t"}, func(_, format string, args ...any) {
 		f.Fatalf(format, args...)
 	}).(*vaultPlugin)
 	f.Fuzz(func(t *testing.T, s string) {

@@ -21,42 +21,15 @@ import (
 	"github.com/opengmsa/opengmsa/secret"
 )
 
-// VaultConfig is a KV secrets engine of HashiCorp Vault or OpenBao. The input
-// is the path of a secret below the mount; its data has username, password
-// and domainName (or domain).
-type VaultConfig struct {
-	// Address is https://HOST:PORT, or http:// for a loopback address.
-	Address string `yaml:"address"`
-	// Namespace is Vault Enterprise's, empty for none.
-	Namespace string `yaml:"namespace"`
-	// Mount is where the engine is mounted; empty means "secret".
-	Mount string `yaml:"mount"`
-	// KVVersion is the engine's version, 1 or 2; 0 means 2.
-	KVVersion int `yaml:"kv_version"`
-	// CAFile holds PEM certificates to trust instead of the system's.
-	CAFile string `yaml:"ca_file"`
-	// TokenFile holds a token, such as one that Vault Agent renews. It is read
-	// for each fetch. Either this or AppRole.
-	TokenFile string `yaml:"token_file"`
-	// AppRole logs in for a token.
-	AppRole *AppRoleConfig `yaml:"approle"`
-}
-
-// AppRoleConfig is a login with Vault's AppRole method. Both files must be
-// accessible to their owner alone.
-type AppRoleConfig struct {
-	Mount        string `yaml:"mount"` // empty means "approle"
-	RoleIDFile   string `yaml:"role_id_file"`
-	SecretIDFile string `yaml:"secret_id_file"`
-}
-
 // maxAnswer bounds an answer of Vault in bytes.
 const maxAnswer = 1 << 20
 
-// vaultPlugin speaks Vault's HTTP API, version 1.
+// vaultPlugin reads secrets of a KV engine of HashiCorp Vault or OpenBao over
+// their HTTP API, version 1. The input is the path of a secret below the
+// mount; its data has username, password and domainName (or domain).
 type vaultPlugin struct {
-	cfg  VaultConfig // immutable, defaults filled in
-	base *url.URL    // immutable
+	cfg  Config   // immutable, defaults filled in
+	base *url.URL // immutable
 
 	mu     sync.Mutex   // guards the rest
 	client *http.Client // nil until the CA file was read
@@ -64,7 +37,7 @@ type vaultPlugin struct {
 	until  time.Time    // when the token is to be replaced
 }
 
-func newVault(cfg VaultConfig, fault fault) Plugin {
+func newVault(cfg Config, fault fault) Plugin {
 	p := &vaultPlugin{cfg: cfg}
 	p.base = checkVaultAddress(cfg.Address, fault)
 	if p.cfg.Mount == "" {
@@ -78,13 +51,13 @@ func newVault(cfg VaultConfig, fault fault) Plugin {
 		p.cfg.KVVersion = 2
 	case 1, 2:
 	default:
-		fault(".kv_version", "%d, want 1 or 2", cfg.KVVersion)
+		fault(".kv_version", "%d: want 1 or 2", cfg.KVVersion)
 	}
 	if strings.ContainsFunc(cfg.Namespace, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
 		fault(".namespace", "%q has characters that an HTTP header cannot have", cfg.Namespace)
 	}
-	if cfg.CAFile != "" {
-		checkAbsolute(".ca_file", cfg.CAFile, fault)
+	if cfg.CA != "" {
+		checkAbsolute(".ca", cfg.CA, fault)
 	}
 	switch {
 	case (cfg.TokenFile == "") == (cfg.AppRole == nil):
@@ -112,13 +85,13 @@ func newVault(cfg VaultConfig, fault fault) Plugin {
 func checkVaultAddress(address string, fault fault) *url.URL {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		fault(".address", "want https://HOST:PORT and nothing more")
+		fault(".address", "want an https URL, https://HOST:PORT and nothing more")
 		return &url.URL{}
 	}
 	ip := net.ParseIP(u.Hostname())
 	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
-		fault(".address", "%q, want https (http for a loopback address only)", address)
+		fault(".address", "%q: want an https URL (http for a loopback address only)", address)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
 }
@@ -400,14 +373,14 @@ func (p *vaultPlugin) http() (*http.Client, error) {
 		return p.client, nil
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if p.cfg.CAFile != "" {
-		pem, err := os.ReadFile(p.cfg.CAFile)
+	if p.cfg.CA != "" {
+		pem, err := os.ReadFile(p.cfg.CA)
 		if err != nil {
-			return nil, fmt.Errorf("%w: ca_file: %w", ErrLoad, err)
+			return nil, fmt.Errorf("%w: ca: %w", ErrLoad, err)
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%w: ca_file %s has no certificate", ErrLoad, p.cfg.CAFile)
+			return nil, fmt.Errorf("%w: ca: %s has no certificate", ErrLoad, p.cfg.CA)
 		}
 	}
 	p.client = &http.Client{

@@ -48,12 +48,12 @@ func vaults(t *testing.T, test func(t *testing.T, v vaultServer)) {
 }
 
 // config is the configuration of a plug-in for v.
-func (v vaultServer) config(t testing.TB, version int, approle bool) *VaultConfig {
+func (v vaultServer) config(t testing.TB, version int, approle bool) Config {
 	t.Helper()
 	dir := t.TempDir()
-	c := &VaultConfig{Address: v.address, Mount: fmt.Sprintf("kv%d", version), KVVersion: version, CAFile: v.ca}
+	c := Config{Kind: Vault, Address: v.address, Mount: fmt.Sprintf("kv%d", version), KVVersion: version, CA: v.ca}
 	if approle {
-		c.AppRole = &AppRoleConfig{
+		c.AppRole = &AppRole{
 			RoleIDFile:   write(t, dir+"/role", v.roleID+"\n", 0o600),
 			SecretIDFile: write(t, dir+"/secret", v.secretID, 0o600),
 		}
@@ -65,7 +65,7 @@ func (v vaultServer) config(t testing.TB, version int, approle bool) *VaultConfi
 
 func (v vaultServer) plugin(t testing.TB, version int, approle bool) *Registered {
 	t.Helper()
-	return registered(t, Config{Kind: Vault, Vault: v.config(t, version, approle)}, Host{})
+	return registered(t, v.config(t, version, approle), Host{})
 }
 
 func TestVault(t *testing.T) {
@@ -101,10 +101,10 @@ func TestVaultWrongEngineVersion(t *testing.T) {
 	vaults(t, func(t *testing.T, v vaultServer) {
 		c := v.config(t, 2, false)
 		c.Mount = "kv1"
-		expect(t, registered(t, Config{Kind: Vault, Vault: c}, Host{}), "gmsa/host", "!Vault answers 40")
+		expect(t, registered(t, c, Host{}), "gmsa/host", "!Vault answers 40")
 		c = v.config(t, 1, false)
 		c.Mount = "kv2"
-		expect(t, registered(t, Config{Kind: Vault, Vault: c}, Host{}), "gmsa/host", "!Vault answers 40")
+		expect(t, registered(t, c, Host{}), "gmsa/host", "!Vault answers 40")
 	})
 }
 
@@ -205,17 +205,17 @@ func TestVaultFilesMustBePrivate(t *testing.T) {
 	v := doubleVault(t)
 	c := v.config(t, 2, false)
 	write(t, c.TokenFile, v.token, 0o644)
-	expect(t, registered(t, Config{Kind: Vault, Vault: c}, Host{}), "gmsa/host", "!hint: chmod 0600")
+	expect(t, registered(t, c, Host{}), "gmsa/host", "!hint: chmod 0600")
 	write(t, c.TokenFile, "a\r\nX-Header: s3cret", 0o600)
-	expect(t, registered(t, Config{Kind: Vault, Vault: c}, Host{}), "gmsa/host", "!one line of printable ASCII")
+	expect(t, registered(t, c, Host{}), "gmsa/host", "!one line of printable ASCII")
 	c = v.config(t, 2, true)
 	write(t, c.AppRole.SecretIDFile, v.secretID, 0o640)
-	expect(t, registered(t, Config{Kind: Vault, Vault: c}, Host{}), "gmsa/host", "!hint: chmod 0600")
+	expect(t, registered(t, c, Host{}), "gmsa/host", "!hint: chmod 0600")
 }
 
 func TestVaultTokenIsReplacedBeforeItExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &vaultPlugin{cfg: VaultConfig{AppRole: &AppRoleConfig{}}}
+		p := &vaultPlugin{cfg: Config{AppRole: &AppRole{}}}
 		p.token, p.until = secret.Copy([]byte("one")), time.Now().Add(45*time.Second)
 		time.Sleep(44 * time.Second)
 		if _, fresh, err := p.login(t.Context()); err != nil || fresh {
@@ -237,7 +237,7 @@ func TestVaultNamespace(t *testing.T) {
 	defer s.Close()
 	c := vaultServer{address: s.URL, token: "t"}.config(t, 2, false)
 	c.Namespace = "team/a"
-	expect(t, registered(t, Config{Kind: Vault, Vault: c}, Host{}), "x", "|u|p")
+	expect(t, registered(t, c, Host{}), "x", "|u|p")
 	if got.Load() != "team/a" {
 		t.Errorf("X-Vault-Namespace: %v", got.Load())
 	}
