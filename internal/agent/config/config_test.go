@@ -88,7 +88,7 @@ event_log: {path: ccg.jsonl}
 		`plugins.v.guid: `,
 		`plugins.v.address: "http://vault": want an https URL`,
 		`plugins.v.allow_input: `,
-		`plugins.v.token_file: "" is not an absolute path`,
+		`plugins.v: want either token_file or approle`,
 		`plugins.e.command: is missing`,
 		`plugins.e.user: is missing`,
 		`rules[0].users: the rule matches nobody`,

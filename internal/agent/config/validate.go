@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/opengmsa/opengmsa/internal/agent/plugin"
 	"github.com/opengmsa/opengmsa/internal/agent/policy"
 )
 
@@ -53,9 +54,7 @@ func (c Config) Validate() error {
 		seen[strings.ToLower(name)] = name
 		c.Domains[name].validate(&f, name, c.Plugins)
 	}
-	for _, name := range sortedKeys(c.Plugins) {
-		c.Plugins[name].validate(&f, name)
-	}
+	f = append(f, plugin.Check(c.Plugins)...)
 	if err := (policy.Policy{Rules: c.Rules}).Validate(); err != nil {
 		f = append(f, err)
 	}
