@@ -36,7 +36,7 @@ func (p filePlugin) Fetch(_ context.Context, input secret.Bytes) (Credentials, e
 		return Credentials{}, err
 	}
 	if p.path != "" {
-		f, err := os.Open(p.path)
+		f, err := os.OpenFile(p.path, os.O_RDONLY|nonblock, 0)
 		if err != nil {
 			return Credentials{}, storeError(err)
 		}
@@ -126,7 +126,7 @@ func readSecret(ctx context.Context, root *os.Root, path string) (Credentials, e
 func readVersion(root *os.Root, dir string) (Credentials, error) {
 	var parts [3][]byte
 	for i, name := range []string{"domainName", "username", "password"} {
-		f, err := root.Open(dir + "/" + name)
+		f, err := root.OpenFile(dir+"/"+name, os.O_RDONLY|nonblock, 0)
 		if err != nil && i == 0 && errors.Is(err, fs.ErrNotExist) {
 			continue // the domain may be left to the credential spec
 		}
@@ -151,7 +151,7 @@ func readEntry(directory, name string, check func(*os.File) error) (Credentials,
 		return Credentials{}, storeError(err)
 	}
 	defer root.Close()
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return Credentials{}, storeError(err)
 	}

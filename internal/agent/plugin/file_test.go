@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -43,6 +44,13 @@ func TestOneFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, p, "", "!no such file")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, p, "", "!not a regular file")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
 	write(t, path, strings.Repeat("s3cret", maxStored), 0o600)
 	expect(t, p, "", "!more than 16384 bytes")
 }

@@ -8,6 +8,10 @@ import (
 	"syscall"
 )
 
+// nonblock keeps the open of a named pipe from waiting for a writer; what is
+// no regular file is refused afterwards.
+const nonblock = syscall.O_NONBLOCK
+
 // checkPrivate refuses an open file that others than its owner may access, or
 // whose owner is neither root nor the agent's user.
 func checkPrivate(f *os.File) error {

@@ -249,7 +249,7 @@ func readToken(path string) (secret.Bytes, error) {
 	if err := unixOnly("owners and modes of files"); err != nil {
 		return secret.Bytes{}, err
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return secret.Bytes{}, storeError(err)
 	}
