@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +60,9 @@ type keyName struct {
 	salt  string
 	etype crypto.EType
 }
+
+// moreSeed runs the tests of this package with other chances.
+var moreSeed = flag.Uint64("seed", 0, "added to the seed of every simulation")
 
 // passwordID names a password of the model.
 type passwordID struct {
@@ -110,6 +115,7 @@ const accountName = "WebApp01$"
 const ticketLife = 10 * time.Hour
 
 func newModel(t testing.TB, seed uint64, days int64, offsets ...time.Duration) *model {
+	seed += *moreSeed
 	rng := rand.New(rand.NewPCG(seed, uint64(days)))
 	interval, err := gkdi.RolloverInterval(days)
 	if err != nil {
@@ -379,8 +385,8 @@ func (m *model) failf(format string, args ...any) {
 type simHost struct {
 	m      *model
 	name   string
-	skew   time.Duration // of the host's clock
-	prefer []int         // controllers, the best first
+	skew   atomic.Int64 // of the host's clock, in nanoseconds
+	prefer []int        // controllers, the best first
 
 	snap     *Snapshot // what the leases hold; it outlives the agent
 	since    time.Time // tickets before are none of its concern
@@ -395,13 +401,14 @@ type simHost struct {
 func (m *model) host(skew time.Duration) *simHost {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	h := &simHost{m: m, name: fmt.Sprintf("web%d$", len(m.hosts)+1), skew: skew, prefer: m.rng.Perm(len(m.controllers)),
+	h := &simHost{m: m, name: fmt.Sprintf("web%d$", len(m.hosts)+1), prefer: m.rng.Perm(len(m.controllers)),
 		refusals: make(map[string]int)}
+	h.skew.Store(int64(skew))
 	m.hosts = append(m.hosts, h)
 	return h
 }
 
-func (h *simHost) now() time.Time { return time.Now().Add(h.skew) }
+func (h *simHost) now() time.Time { return time.Now().Add(time.Duration(h.skew.Load())) }
 
 // latency lets a request take its time; the lock is taken after it.
 func (h *simHost) latency(ctx context.Context) error {
