@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/secret"
@@ -65,7 +64,7 @@ func ParseKeyEnvelope(b []byte) (KeyEnvelope, error) {
 
 // Append appends the encoding of e to dst.
 func (e KeyEnvelope) Append(dst []byte) []byte {
-	domain, forest := appendName(nil, e.Domain), appendName(nil, e.Forest)
+	domain, forest := encodeName(e.Domain), encodeName(e.Forest)
 	dst = appendHead(dst, e.Flags, e.KeyID, e.RootKeyID)
 	dst = appendU32(dst, len(e.AdditionalInfo), len(domain), len(forest))
 	dst = append(dst, e.AdditionalInfo...)
@@ -118,8 +117,8 @@ func ParseGroupKeyEnvelope(b []byte) (GroupKeyEnvelope, error) {
 
 // Append appends the encoding of e, keys included, to dst.
 func (e GroupKeyEnvelope) Append(dst []byte) []byte {
-	kdfName, saName := appendName(nil, e.KDFAlgorithm), appendName(nil, e.SecretAgreementAlgorithm)
-	domain, forest := appendName(nil, e.Domain), appendName(nil, e.Forest)
+	kdfName, saName := encodeName(e.KDFAlgorithm), encodeName(e.SecretAgreementAlgorithm)
+	domain, forest := encodeName(e.Domain), encodeName(e.Forest)
 	dst = appendHead(dst, e.Flags, e.KeyID, e.RootKeyID)
 	dst = appendU32(dst, len(kdfName), len(e.KDFParameters), len(saName), len(e.SecretAgreementParameters),
 		int(e.PrivateKeyBits), int(e.PublicKeyBits), e.L1Key.Len(), e.L2Key.Len(), len(domain), len(forest))
@@ -150,7 +149,7 @@ func ParseKDFParameters(b []byte) (Hash, error) {
 
 // KDFParameters encodes h as msKds-KDFParam ([MS-GKDI] 2.2.1).
 func (h Hash) KDFParameters() []byte {
-	name := appendName(nil, h.String())
+	name := encodeName(h.String())
 	return append(appendU32(nil, 0, 1, len(name), 0), name...)
 }
 
@@ -270,7 +269,7 @@ func (d *decoder) name(field string, size uint32) string {
 	switch {
 	case units[last] != 0:
 		d.fail(field, off+2*last, fmt.Sprintf("%#04x", units[last]), "a terminating zero")
-	case !bytes.Equal(appendName(nil, s), p):
+	case !bytes.Equal(encodeName(s), p):
 		d.fail(field, off, fmt.Sprintf("%q", s), "UTF-16 without unpaired surrogates")
 	case bytes.IndexByte([]byte(s), 0) >= 0:
 		d.fail(field, off, fmt.Sprintf("%q", s), "no zero but the last")
@@ -298,15 +297,12 @@ func appendU32(dst []byte, values ...int) []byte {
 	return dst
 }
 
-// appendName appends s in UTF-16LE with its terminator. What is not UTF-8
-// becomes U+FFFD.
-func appendName(dst []byte, s string) []byte {
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		s = s[n:]
-		for _, u := range utf16.AppendRune(nil, r) {
-			dst = binary.LittleEndian.AppendUint16(dst, u)
-		}
+// encodeName is s in UTF-16LE with its terminator. What is not UTF-8 becomes
+// U+FFFD.
+func encodeName(s string) []byte {
+	var b []byte
+	for _, u := range utf16.Encode([]rune(s)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
 	}
-	return append(dst, 0, 0)
+	return append(b, 0, 0)
 }

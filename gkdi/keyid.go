@@ -105,9 +105,9 @@ func (k KeyID) String() string { return fmt.Sprintf("%d-%d-%d", k.L0, k.L1, k.L2
 // those that overflow Filetime are refused. Zero days gives zero: a caller
 // must not store such an interval.
 func RolloverCycles(days int64) (int64, error) {
-	const limit = math.MaxUint64 / uint64(Cycle) * 10 / 24
-	if days < 0 || uint64(days) > limit {
-		return 0, fmt.Errorf("%w: managed password interval of %d days, want 0 to %d", ErrKeyID, days, uint64(limit))
+	const limit = int64(math.MaxUint64 / Cycle * 10 / 24)
+	if days < 0 || days > limit {
+		return 0, fmt.Errorf("%w: managed password interval of %d days, want 0 to %d", ErrKeyID, days, limit)
 	}
 	return days * 24 / 10, nil
 }
