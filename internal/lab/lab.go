@@ -63,6 +63,7 @@ var packages = map[string]string{
 	"samba_spnupdate": "samba-ad-dc (4.22; bookworm-backports on Debian 12)",
 	"samba-tool":      "samba-ad-provision (4.22; bookworm-backports on Debian 12)",
 	"setpriv":         "util-linux",
+	"setsid":          "util-linux",
 	"smbclient":       "smbclient",
 	"smbd":            "samba",
 	"systemd-nspawn":  "systemd-container",

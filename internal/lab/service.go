@@ -80,3 +80,60 @@ func (d *DC) keytab(t testing.TB, computer, password string, principals ...strin
 	}
 	return file
 }
+
+// A Daemon is a program that runs as long as the test, or until it is stopped.
+type Daemon struct {
+	Dir  string // of its own, removed after the test
+	proc *process
+}
+
+// StartDaemon starts a program with more variables in its environment. It gets
+// SIGTERM when the test ends, and its log is shown when the test has failed.
+func StartDaemon(t testing.TB, env []string, argv ...string) *Daemon {
+	t.Helper()
+	Need(t, "setsid")
+	dir, err := os.MkdirTemp("", "gmsa-lab-")
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	d := &Daemon{Dir: dir}
+	d.proc, err = spawn{dir: dir, log: filepath.Join(dir, "log"), env: env, argv: argv}.start()
+	if err != nil {
+		os.RemoveAll(dir)
+		t.Fatalf("lab: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := d.halt((*process).stop); err != nil {
+			t.Errorf("lab: end %s: %v", argv[0], err)
+		}
+		if t.Failed() {
+			t.Logf("the end of the log of %s:\n%s", argv[0], d.Log())
+		}
+		os.RemoveAll(dir)
+	})
+	return d
+}
+
+// Log is the end of what the program has printed.
+func (d *Daemon) Log() string { return tail(filepath.Join(d.Dir, "log"), 8000) }
+
+// PID is the program's process.
+func (d *Daemon) PID() int { return d.proc.pid }
+
+// Alive says whether the program still runs.
+func (d *Daemon) Alive() bool { return d.proc != nil && d.proc.alive() }
+
+// Stop ends the program with SIGTERM and waits for its end.
+func (d *Daemon) Stop() error { return d.halt((*process).stop) }
+
+// Kill ends the program with SIGKILL and waits for its end.
+func (d *Daemon) Kill() error { return d.halt((*process).kill) }
+
+func (d *Daemon) halt(how func(*process) error) error {
+	if d.proc == nil {
+		return nil
+	}
+	p := d.proc
+	d.proc = nil
+	return how(p)
+}
