@@ -108,6 +108,8 @@ Exit codes:
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVar(&a.socket, "socket", "", "the agent's socket (default "+agentapi.DefaultSocket+")")
 	root.AddCommand(
+		a.verify(),
+		a.nltest(),
 		a.klist(),
 		a.events(),
 		a.lease(),

@@ -11,7 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/kclient"
+	"github.com/opengmsa/opengmsa/internal/ldapc"
+	"github.com/opengmsa/opengmsa/internal/locate"
 )
 
 // Code is an exit code of the program. The table is stable: scripts depend on it.
@@ -83,12 +87,19 @@ func codeOf(err error) Code {
 		return own.Code
 	case errors.As(err, &agent):
 		return agentCode(agent.Kind)
-	case errors.Is(err, fs.ErrNotExist):
+	case isAny(err, locate.ErrNoController, kclient.ErrUnreachable):
+		return NoController
+	case isAny(err, ad.ErrNotFound, ldapc.ErrNoSuchObject, kclient.ErrUnknownClient, kclient.ErrUnknownServer, fs.ErrNotExist):
 		return NotFound
-	case errors.Is(err, fs.ErrPermission):
+	case isAny(err, ad.ErrIdentity, ad.ErrWithheld, ldapc.ErrAccess, ldapc.ErrCredentials, ldapc.ErrChannelBinding,
+		kclient.ErrWrongKey, kclient.ErrExpired, kclient.ErrRevoked, kclient.ErrTicket, fs.ErrPermission):
 		return Denied
 	}
 	return Failed
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
 
 func agentCode(k agentapi.Kind) Code {

@@ -71,7 +71,8 @@ Windows' klist. The cache is that of --ccache, of KRB5CCNAME (FILE or DIR), or
 			return a.print(list, list.write)
 		},
 	}
-	c.PersistentFlags().StringVar(&cache, "ccache", "", "the credential cache (default: KRB5CCNAME)")
+	c.AddCommand(a.klistGet())
+	c.Flags().StringVar(&cache, "ccache", "", "the credential cache (default: KRB5CCNAME)")
 	a.addOutputFlag(c)
 	return c
 }
@@ -157,11 +158,11 @@ func klistTime(t time.Time) string {
 	return fmt.Sprintf("%d/%d/%d %d:%02d:%02d (local)", l.Month(), l.Day(), l.Year(), l.Hour(), l.Minute(), l.Second())
 }
 
-// putFirst is creds with one more before the others, in place of an older
-// ticket to the same server.
+// putFirst is creds with one more before the others, in place of older
+// tickets for the same server, the ticket of the logon itself excepted.
 func putFirst(creds []krb5.Credential, cred krb5.Credential) []krb5.Credential {
 	rest := slices.DeleteFunc(slices.Clone(creds), func(c krb5.Credential) bool {
-		return c.Server.Equal(cred.Server) && c.Flags.Has(krb5.FlagInitial) == cred.Flags.Has(krb5.FlagInitial)
+		return c.Server.Equal(cred.Server) && !c.Flags.Has(krb5.FlagInitial)
 	})
 	return append([]krb5.Credential{cred}, rest...)
 }

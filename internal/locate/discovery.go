@@ -184,7 +184,7 @@ func (d *discovery) fromDNS(ctx context.Context, site string) []candidate {
 	ldap, kerberos, kpasswd := answers[0], answers[1].records, answers[2].records
 	records := ldap.records
 	if len(records) == 0 {
-		d.causes = append(d.causes, cmp.Or(ldap.err, fmt.Errorf("DNS has no %s", names[0])))
+		d.causes = append(d.causes, cmp.Or(ldap.err, fmt.Errorf("%w: no %s", ErrNoRecords, names[0])))
 		records = slices.Clone(kerberos)
 		for i := range records {
 			records[i].Port = 0

@@ -151,6 +151,10 @@ func (c Controller) String() string { return fmt.Sprintf("%s (%s)", c.Name, c.Ad
 // ErrNoController says that no suitable controller answered.
 var ErrNoController = errors.New("no domain controller answers")
 
+// ErrNoRecords says that DNS answers and has no controllers for the domain, so
+// that there is probably no such domain.
+var ErrNoRecords = errors.New("DNS knows no controller of the domain")
+
 // NoControllerError says what was tried; it is an [ErrNoController].
 type NoControllerError struct {
 	Domain string

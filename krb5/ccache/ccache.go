@@ -234,7 +234,7 @@ func (c Cache) Append(dst []byte) []byte {
 	dst = be.AppendUint32(dst, uint32((c.KDCOffset-sec)/time.Microsecond))
 	dst = appendPrincipal(dst, c.Principal)
 	for _, conf := range c.Config {
-		dst = appendConfig(dst, c.Principal, conf)
+		dst = AppendConfig(dst, c.Principal, conf)
 	}
 	for _, cred := range c.Credentials {
 		dst = AppendCredential(dst, cred)
@@ -248,7 +248,9 @@ func AppendCredential(dst []byte, cred krb5.Credential) []byte {
 	return appendEntry(dst, cred, cred.SessionKey.EType(), cred.SessionKey.Secret().Reveal())
 }
 
-func appendConfig(dst []byte, client krb5.Principal, conf Config) []byte {
+// AppendConfig appends one setting of a client's cache in version 4, as it is
+// added to the end of a file.
+func AppendConfig(dst []byte, client krb5.Principal, conf Config) []byte {
 	name := krb5.NewName(krb5.NameUnknown, confName, conf.Key)
 	if conf.Principal != "" {
 		name.Components = append(name.Components, conf.Principal)

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengmsa/opengmsa/internal/ad"
+	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/locate"
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/ccache"
+	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/krb5/keytab"
+)
+
+// hostKeytab is the keytab of a computer that is joined to a domain.
+const hostKeytab = "/etc/krb5.keytab"
+
+// domainOptions are the flags of every command that asks a domain: which one,
+// where, and as whom.
+type domainOptions struct {
+	domain       string
+	controllers  []string
+	user         string
+	passwordFile string
+	keytab       string
+	ccache       string
+}
+
+// addFlags gives c and its subcommands the options.
+func (o *domainOptions) addFlags(c *cobra.Command) {
+	f := c.PersistentFlags()
+	f.StringVar(&o.domain, "domain", "", "the domain's DNS name (default: that of the credentials)")
+	f.StringSliceVar(&o.controllers, "dc", nil, "a domain controller, HOST or HOST:PORT of its LDAP (default: found by DNS)")
+	f.StringVarP(&o.user, "user", "U", "", "ask as this user: NAME, NAME@DOMAIN or DOMAIN\\NAME")
+	f.StringVar(&o.passwordFile, "password-file", "", "the user's password is the first line of this file (- for standard input)")
+	f.StringVar(&o.keytab, "keytab", "", "ask with the keys of this keytab, as --user or its first principal")
+	f.StringVar(&o.ccache, "ccache", "", "ask with the tickets of this credential cache")
+	c.MarkFlagsMutuallyExclusive("password-file", "keytab", "ccache")
+	c.MarkFlagsMutuallyExclusive("user", "ccache")
+}
+
+// credentials are whose they are, and where they came from.
+type credentials struct {
+	identity ad.Identity
+	// domain is the DNS name that the credentials belong to; empty if they do
+	// not tell.
+	domain string
+	// cache and its file, where the identity is a ticket.
+	cache     ccache.Cache
+	cachePath string
+}
+
+// credentials are those that the options name; without any, the tickets of the
+// caller's credential cache, else the keys of the host.
+func (a *app) credentials(o *domainOptions) (credentials, error) {
+	switch {
+	case o.keytab != "":
+		return a.fromKeytab(o.keytab, o.user)
+	case o.user != "":
+		return a.fromPassword(o.user, o.passwordFile)
+	case o.passwordFile != "":
+		return credentials{}, failure(Usage, errors.New("--password-file says nothing about whose password it is")).hint("add --user NAME")
+	case o.ccache != "":
+		return a.fromCache(o.ccache)
+	}
+	c, err := a.fromCache(a.cacheName(""))
+	if err == nil {
+		return c, nil
+	}
+	if k, keytabErr := a.fromKeytab(hostKeytab, ""); keytabErr == nil {
+		return k, nil
+	} else if !errors.Is(keytabErr, fs.ErrNotExist) && !errors.Is(keytabErr, fs.ErrPermission) {
+		return credentials{}, keytabErr
+	}
+	return credentials{}, failure(codeOf(err), fmt.Errorf("no credentials: %w; and %s cannot be read", err, hostKeytab)).
+		hint("name a user: -U NAME@DOMAIN")
+}
+
+// fromCache is the ticket-granting ticket of a credential cache.
+func (a *app) fromCache(name string) (credentials, error) {
+	cache, path, err := openCache(name)
+	if err != nil {
+		return credentials{}, err
+	}
+	tgt, ok := cache.TGT()
+	if !ok {
+		return credentials{}, failure(NotFound, fmt.Errorf("%s has no ticket-granting ticket", path)).hint("gmsa klist --ccache %s", path)
+	}
+	if !a.env.Now().Before(tgt.EndTime) {
+		return credentials{}, failure(Denied, fmt.Errorf("the ticket-granting ticket in %s ended at %s", path, tgt.EndTime.Local().Format(time.DateTime))).
+			hint("get a new one, or name other credentials: -U NAME@DOMAIN")
+	}
+	return credentials{identity: ad.WithTicket(tgt), domain: strings.ToLower(tgt.Client.Realm), cache: cache, cachePath: path}, nil
+}
+
+// fromKeytab is a principal of a keytab: the one that is named, else the first
+// that is an account rather than a service.
+func (a *app) fromKeytab(path, name string) (credentials, error) {
+	b, err := readLimited(path, keytab.MaxSize)
+	if err != nil {
+		return credentials{}, fmt.Errorf("keytab: %w", err)
+	}
+	kt, err := keytab.Parse(b)
+	if err != nil {
+		return credentials{}, fmt.Errorf("%s: %w", path, err)
+	}
+	p, err := pickPrincipal(kt, name)
+	if err != nil {
+		return credentials{}, failure(NotFound, fmt.Errorf("%s: %w", path, err))
+	}
+	var keys []*crypto.Key
+	for _, e := range kt.Newest(p) {
+		keys = append(keys, e.Key)
+	}
+	if len(keys) == 0 {
+		return credentials{}, fmt.Errorf("%s has no key of a type that is allowed for %v", path, p)
+	}
+	return credentials{identity: ad.WithKeys(p.Name, keys...), domain: strings.ToLower(p.Realm)}, nil
+}
+
+func pickPrincipal(kt keytab.Keytab, name string) (krb5.Principal, error) {
+	want, realm, _ := strings.Cut(name, "@")
+	if _, after, ok := strings.Cut(want, `\`); ok {
+		want = after
+	}
+	var first krb5.Principal
+	for _, p := range kt.Principals() {
+		own := p.Name.String()
+		switch {
+		case name == "" && strings.HasSuffix(own, "$"):
+			return p, nil
+		case name == "" && first.Realm == "":
+			first = p
+		case name != "" && (strings.EqualFold(own, want) || strings.EqualFold(own, want+"$")) && (realm == "" || strings.EqualFold(realm, p.Realm)):
+			return p, nil
+		}
+	}
+	if first.Realm == "" {
+		return first, fmt.Errorf("there is no key of %s", orElse(name, "anybody"))
+	}
+	return first, nil
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// fromPassword is a user and a password that is typed or read from a file.
+func (a *app) fromPassword(user, file string) (credentials, error) {
+	name, err := adproto.ParseAccountName(user)
+	if err != nil {
+		return credentials{}, failure(Usage, fmt.Errorf("--user: %w", err))
+	}
+	password, err := a.passwordFrom(file, fmt.Sprintf("Password of %s: ", printable(user)))
+	if err != nil {
+		return credentials{}, err
+	}
+	id, err := ad.WithPassword(name, password)
+	if err != nil {
+		return credentials{}, failure(Usage, fmt.Errorf("--user: %w", err))
+	}
+	c := credentials{identity: id}
+	if _, suffix, ok := strings.Cut(user, "@"); ok {
+		c.domain = strings.ToLower(suffix)
+	}
+	return c, nil
+}
+
+// openDomain is the domain of the options or else of the credentials. Where
+// DNS is not to be asked, or KRB5_CONFIG names controllers because whoever gave
+// the credentials knew better than this host's DNS, those are asked.
+func (a *app) openDomain(o *domainOptions, c credentials) (*ad.Domain, error) {
+	name := orElse(o.domain, c.domain)
+	if name == "" {
+		return nil, failure(Usage, errors.New("which domain?")).hint("add --domain NAME, or the domain to the user: -U NAME@DOMAIN")
+	}
+	d, err := ad.NewDomain(ad.Config{Locate: locate.Config{Domain: name, Servers: a.controllers(o, name), Now: a.env.Now}})
+	if err != nil {
+		return nil, failure(Usage, err)
+	}
+	return d, nil
+}
+
+// controllers are those of --dc, else those that the krb5.conf of a lease lists.
+func (a *app) controllers(o *domainOptions, domain string) []string {
+	if len(o.controllers) > 0 {
+		return o.controllers
+	}
+	path := a.env.Getenv("KRB5_CONFIG")
+	if path == "" {
+		return nil
+	}
+	b, err := readLimited(path, maxKrb5Conf)
+	if err != nil {
+		return nil // then DNS is asked, as without the variable
+	}
+	return kdcsOf(string(b), strings.ToUpper(domain))
+}
