@@ -101,20 +101,20 @@ func (x *kpasswdExchange) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	var errs []error
-	for _, k := range kdcs {
+	errs := make([]error, len(kdcs))
+	for i, k := range kdcs {
 		conn, err := x.dial(ctx, k)
 		if err == nil {
 			x.kdc = k
 			return conn, nil
 		}
-		errs = append(errs, fmt.Errorf("%s (%s): %w", k.Host, k.Kpasswd, err))
+		errs[i] = err
 		if ctx.Err() != nil {
 			break
 		}
 		x.c.cfg.KDCs.Failed(k)
 	}
-	return nil, &unreachableError{errs}
+	return nil, &unreachableError{kdcs: kdcs, errs: errs}
 }
 
 func (x *kpasswdExchange) dial(ctx context.Context, k KDC) (net.Conn, error) {

@@ -67,13 +67,24 @@ func usable(reply []byte) ([]byte, error) {
 //
 // A request may thus reach two controllers. That is safe for AS and TGS
 // exchanges, which change nothing; a wrong password may be counted twice.
-func (c *Client) race(ctx context.Context, prefer string, try attempt) ([]byte, KDC, error) {
-	kdcs, err := c.cfg.KDCs.KDCs(ctx)
+func (c *Client) race(caller context.Context, prefer string, try attempt) ([]byte, KDC, error) {
+	kdcs, err := c.cfg.KDCs.KDCs(caller)
 	if err != nil {
 		return nil, KDC{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	r := &racing{kdcs: preferred(kdcs, prefer), try: try, failed: c.cfg.KDCs.Failed, outcomes: make(chan outcome, len(kdcs))}
-	return r.run(ctx, c.cfg.Timeout, c.cfg.HedgeAfter)
+	kdcs = preferred(kdcs, prefer)
+	ctx, cancel := context.WithTimeoutCause(caller, c.cfg.Timeout, errNoAnswer)
+	r := &racing{ctx: ctx, cancel: cancel, kdcs: kdcs, try: try, hedgeAfter: c.cfg.HedgeAfter, winner: -1}
+	r.run()
+	switch {
+	case r.winner >= 0:
+		r.report(c.cfg.KDCs.Failed)
+		return r.reply, kdcs[r.winner], nil
+	case caller.Err() != nil:
+		return nil, KDC{}, fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(caller))
+	}
+	r.report(c.cfg.KDCs.Failed)
+	return nil, KDC{}, &unreachableError{kdcs: kdcs, errs: r.errs}
 }
 
 // preferred puts the controller of that name before the others.
@@ -85,100 +96,118 @@ func preferred(kdcs []KDC, host string) []KDC {
 	return slices.Concat(kdcs[i:i+1], kdcs[:i], kdcs[i+1:])
 }
 
-// outcome is what one controller gave.
-type outcome struct {
-	i     int
-	reply []byte
-	err   error
-}
-
-// racing is the state of one race; its goroutines end before run returns.
-type racing struct {
-	kdcs     []KDC
-	try      attempt
-	failed   func(KDC)
-	outcomes chan outcome
-	wg       sync.WaitGroup
-	started  int
-	done     []int // indices of the controllers that failed
-	errs     []error
-}
-
-func (r *racing) run(caller context.Context, timeout, hedgeAfter time.Duration) ([]byte, KDC, error) {
-	ctx, cancel := context.WithTimeoutCause(caller, timeout, errNoAnswer)
-	defer r.wg.Wait()
-	defer cancel()
-	hedge := time.NewTimer(hedgeAfter)
-	defer hedge.Stop()
-	r.start(ctx)
-	for len(r.done) < r.started {
-		select {
-		case o := <-r.outcomes:
-			if o.err == nil {
-				r.overtaken(o.i)
-				return o.reply, r.kdcs[o.i], nil
-			}
-			r.lost(o, caller.Err() == nil)
-			r.start(ctx)
-		case <-hedge.C:
-			r.start(ctx)
-		}
-		hedge.Reset(hedgeAfter)
-	}
-	if caller.Err() != nil {
-		return nil, KDC{}, fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(caller))
-	}
-	return nil, KDC{}, &unreachableError{r.errs}
-}
-
 // errNoAnswer is what an attempt ends with at the end of the time.
 var errNoAnswer = errors.New("no answer in time")
 
-// start asks the next controller, if there is one and time is left.
-func (r *racing) start(ctx context.Context) {
-	if r.started == len(r.kdcs) || ctx.Err() != nil {
+// racing is the state of one race. The first attempt runs in the caller's
+// goroutine, so that the usual case costs no change of goroutine; the others run
+// in their own, and end before run returns.
+type racing struct {
+	ctx        context.Context // of this race; canceled when it is decided
+	cancel     context.CancelFunc
+	kdcs       []KDC
+	try        attempt
+	hedgeAfter time.Duration
+	wg         sync.WaitGroup
+
+	mu sync.Mutex
+	// All are guarded by mu.
+	hedge   *time.Timer
+	started int
+	running int
+	errs    []error // by controller; nil for one that has not failed
+	winner  int     // index, or -1
+	reply   []byte
+}
+
+func (r *racing) run() {
+	defer r.cancel()
+	r.mu.Lock()
+	r.errs = make([]error, len(r.kdcs))
+	r.started, r.running = 1, 1
+	if len(r.kdcs) > 1 {
+		r.hedge = time.AfterFunc(r.hedgeAfter, r.late)
+	}
+	r.mu.Unlock()
+	r.ask(0)
+	r.wg.Wait()
+}
+
+// ask is the attempt at one controller, and what follows from its end.
+func (r *racing) ask(i int) {
+	reply, err := r.try(r.ctx, r.kdcs[i])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.winner >= 0:
+		// Too late, or stopped because another one won.
+	case err == nil:
+		r.winner, r.reply = i, reply
+		r.cancel()
+	default:
+		r.errs[i] = err
+		r.next()
+	}
+	r.running--
+	if r.hedge != nil && (r.winner >= 0 || r.running == 0) {
+		r.hedge.Stop()
+	}
+}
+
+// late is called when nobody has answered for hedgeAfter.
+func (r *racing) late() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running > 0 {
+		r.next()
+	}
+}
+
+// next starts the next attempt, if one is left; r.mu is held, and an attempt
+// still counts as running, so that run waits.
+func (r *racing) next() {
+	if r.winner >= 0 || r.started == len(r.kdcs) || r.ctx.Err() != nil {
 		return
 	}
 	i := r.started
 	r.started++
-	r.wg.Go(func() {
-		reply, err := r.try(ctx, r.kdcs[i])
-		r.outcomes <- outcome{i, reply, err}
-	})
+	r.running++
+	r.wg.Go(func() { r.ask(i) })
+	r.hedge.Reset(r.hedgeAfter)
 }
 
-// lost notes a failure; it is not the controller's fault if the caller gave up.
-func (r *racing) lost(o outcome, itsFault bool) {
-	r.done = append(r.done, o.i)
-	r.errs = append(r.errs, fmt.Errorf("%v: %w", r.kdcs[o.i], o.err))
-	if itsFault {
-		r.failed(r.kdcs[o.i])
-	}
-}
-
-// overtaken reports the controllers that were asked before the winner and are
-// still silent.
-func (r *racing) overtaken(winner int) {
-	for i := range winner {
-		finished := false
-		for _, d := range r.done {
-			finished = finished || d == i
-		}
-		if !finished {
-			r.failed(r.kdcs[i])
+// report tells of the controllers that failed, or were asked before the winner
+// and are still silent.
+func (r *racing) report(failed func(KDC)) {
+	for i, k := range r.kdcs[:r.started] {
+		if r.errs[i] != nil || i < r.winner {
+			failed(k)
 		}
 	}
 }
 
 // unreachableError lists what became of each controller.
-type unreachableError struct{ errs []error }
+type unreachableError struct {
+	kdcs []KDC
+	errs []error // by controller; nil for one that was not asked
+}
 
 func (e *unreachableError) Error() string {
-	list := make([]string, len(e.errs))
+	var list []string
 	for i, err := range e.errs {
-		list[i] = err.Error()
+		if err != nil {
+			list = append(list, fmt.Sprintf("%v: %v", e.kdcs[i], err))
+		}
 	}
 	return ErrUnreachable.Error() + ": " + strings.Join(list, "; ")
 }
 
-func (e *unreachableError) Unwrap() []error { return append([]error{ErrUnreachable}, e.errs...) }
+func (e *unreachableError) Unwrap() []error {
+	out := []error{ErrUnreachable}
+	for _, err := range e.errs {
+		if err != nil {
+			out = append(out, err)
+		}
+	}
+	return out
+}
