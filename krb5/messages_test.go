@@ -255,6 +255,11 @@ func fuzz(f *testing.F, name string) {
 	for range 5 {
 		f.Add(c.encode(normal(c.random(r))))
 	}
+	for _, b := range captured(f) {
+		if codecName(f, b) == name {
+			f.Add(b)
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte) { checkStable(t, c, b) })
 }
 

@@ -18,7 +18,8 @@ import (
 
 // TestMITAndSambaMessagesComeBack lets MIT's programs and Samba speak through a
 // proxy that reads every message with our codecs and writes it again: the bytes
-// must be the same.
+// must be the same. KCLIENT_CAPTURE names a directory for what came by, from
+// which the files of krb5/testdata/captured were taken.
 func TestMITAndSambaMessagesComeBack(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{})
 	lab.Need(t, "kinit", "kvno", "kpasswd")
@@ -46,7 +47,7 @@ func TestMITAndSambaMessagesComeBack(t *testing.T) {
 	run(`! echo wrong | kinit kclient-mit`)
 	run(`! kvno http/nowhere.example`)
 	run(`printf 'Passw0rd!Mit\nPassw0rd!Neu1\nPassw0rd!Neu1\n' | kpasswd kclient-mit; true`)
-	run(`echo "` + lab.AdminPassword + `" | kinit -C administrator@contoso.com`)
+	run(`echo "` + lab.AdminPassword + `" | kinit -E administrator@contoso.com`)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t.Log(p.seen)

@@ -341,6 +341,19 @@ func TestSambaKpasswd(t *testing.T) {
 			t.Errorf("kvno %d after %d", after, before)
 		}
 	})
+	t.Run("a password that must be changed first", func(t *testing.T) {
+		dc.AddUser(t, "kclient-first", "Passw0rd!1")
+		dc.Replace(t, "kclient-first", "userAccountControl", "512")
+		dc.Replace(t, "kclient-first", "pwdLastSet", "0")
+		first := krb5.NewName(krb5.NamePrincipal, "kclient-first")
+		if _, err := c.AS(t.Context(), user("kclient-first", "Passw0rd!1")); !errors.Is(err, kclient.ErrExpired) {
+			t.Errorf("before: %v", err)
+		}
+		if err := c.ChangePassword(t.Context(), first, password("Passw0rd!1"), secret.New([]byte("Passw0rd!Eins"))); err != nil {
+			t.Fatal(err)
+		}
+		must[kclient.Result](t)(c.AS(t.Context(), user("kclient-first", "Passw0rd!Eins")))
+	})
 	t.Run("the policy refuses a short one", func(t *testing.T) {
 		err := c.SetPassword(t.Context(), admin, name, secret.New([]byte("x")))
 		r, ok := errors.AsType[kpasswd.Result](err)

@@ -2,6 +2,7 @@ package kpasswd
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -177,4 +178,31 @@ func FuzzResult(f *testing.F) {
 			_ = r.Error()
 		}
 	})
+}
+
+// TestCaptured reads what MIT's kpasswd and Samba said to each other.
+func TestCaptured(t *testing.T) {
+	read := func(name string) []byte {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := read("mit-request.bin")
+	q, err := ParseRequest(b)
+	if err != nil || q.Version != VersionChange || !bytes.Equal(q.Append(nil), b) {
+		t.Errorf("request: version %#x, %v", q.Version, err)
+	}
+	if _, err := krb5.ParseAPReq(q.APReq); err != nil {
+		t.Error(err)
+	}
+	b = read("samba-reply.bin")
+	r, err := ParseReply(b)
+	if err != nil || !bytes.Equal(r.Append(nil), b) {
+		t.Errorf("reply: %v", err)
+	}
+	if _, err := krb5.ParseKRBPriv(r.Priv); err != nil {
+		t.Error(err)
+	}
 }
