@@ -65,7 +65,7 @@ const (
 	OptRenewableOK           KDCOptions = 1 << (31 - 27)
 	OptEncTktInSkey          KDCOptions = 1 << (31 - 28)
 	OptRenew                 KDCOptions = 1 << (31 - 30)
-	OptValidate              KDCOptions = 1 << (31 - 31)
+	OptValidate              KDCOptions = 1
 )
 
 var kdcOptionNames = [32]string{

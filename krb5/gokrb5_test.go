@@ -139,9 +139,9 @@ func replaceStrings(v reflect.Value) {
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				replaceStrings(v.Field(i))
+		for _, f := range v.Fields() {
+			if f.CanSet() {
+				replaceStrings(f)
 			}
 		}
 	}

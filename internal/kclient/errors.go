@@ -86,31 +86,23 @@ func (e *Error) Hint() string {
 			return h
 		}
 	}
-	switch e.Kind {
-	case ErrUnreachable:
-		return "check that the controller is up and that ports 88 and 464 (TCP) are not blocked"
-	case ErrWrongKey:
-		return "the password was mistyped, or the keytab is older than the account's last password change: fetch it anew"
-	case ErrExpired:
-		return "change the account's password"
-	case ErrRevoked:
-		return "look at the account's userAccountControl, accountExpires, lockoutTime and logonHours"
-	case ErrUnknownClient:
-		return "check the spelling; names of computers and managed service accounts end in $"
-	case ErrUnknownServer:
+	if errors.Is(e.Kind, ErrUnknownServer) {
 		return fmt.Sprintf("no account has the service principal name %v, or two have it", e.Server.Name)
-	case ErrSkew:
-		return "set the clock of this host by the domain's (chrony, systemd-timesyncd)"
-	case ErrEType:
-		return "the account may have no AES keys: set its password anew, and look at msDS-SupportedEncryptionTypes"
-	case ErrTicket:
-		return "get a new ticket-granting ticket"
-	case ErrReply:
-		return "someone between here and the controller may be tampering; see whether another controller answers the same"
-	case ErrIndeterminate:
-		return "try the new password, then the old one"
 	}
-	return ""
+	return hints[e.Kind]
+}
+
+var hints = map[error]string{
+	ErrUnreachable:   "check that the controller is up and that ports 88 and 464 (TCP) are not blocked",
+	ErrWrongKey:      "the password was mistyped, or the keytab is older than the account's last password change: fetch it anew",
+	ErrExpired:       "change the account's password",
+	ErrRevoked:       "look at the account's userAccountControl, accountExpires, lockoutTime and logonHours",
+	ErrUnknownClient: "check the spelling; names of computers and managed service accounts end in $",
+	ErrSkew:          "set the clock of this host by the domain's (chrony, systemd-timesyncd)",
+	ErrEType:         "the account may have no AES keys: set its password anew, and look at msDS-SupportedEncryptionTypes",
+	ErrTicket:        "get a new ticket-granting ticket",
+	ErrReply:         "someone between here and the controller may be tampering; see whether another controller answers the same",
+	ErrIndeterminate: "try the new password, then the old one",
 }
 
 func statusHint(k *krb5.KRBError) string {
@@ -176,7 +168,7 @@ func kindOf(err, fallback error) error {
 	return fallback
 }
 
-// SaltError: the KDC announced another salt than that of [SaltedKeys].
+// SaltError says that the KDC announced another salt than that of [SaltedKeys].
 type SaltError struct {
 	// Salt is the KDC's.
 	Salt string

@@ -74,8 +74,8 @@ func (c *Client) race(caller context.Context, prefer string, try attempt) ([]byt
 	}
 	kdcs = preferred(kdcs, prefer)
 	ctx, cancel := context.WithTimeoutCause(caller, c.cfg.Timeout, errNoAnswer)
-	r := &racing{ctx: ctx, cancel: cancel, kdcs: kdcs, try: try, hedgeAfter: c.cfg.HedgeAfter, winner: -1}
-	r.run()
+	r := &racing{cancel: cancel, kdcs: kdcs, try: try, hedgeAfter: c.cfg.HedgeAfter, winner: -1}
+	r.run(ctx)
 	switch {
 	case r.winner >= 0:
 		r.report(c.cfg.KDCs.Failed)
@@ -103,8 +103,7 @@ var errNoAnswer = errors.New("no answer in time")
 // goroutine, so that the usual case costs no change of goroutine; the others run
 // in their own, and end before run returns.
 type racing struct {
-	ctx        context.Context // of this race; canceled when it is decided
-	cancel     context.CancelFunc
+	cancel     context.CancelFunc // decides the race
 	kdcs       []KDC
 	try        attempt
 	hedgeAfter time.Duration
@@ -120,22 +119,22 @@ type racing struct {
 	reply   []byte
 }
 
-func (r *racing) run() {
+func (r *racing) run(ctx context.Context) {
 	defer r.cancel()
 	r.mu.Lock()
 	r.errs = make([]error, len(r.kdcs))
 	r.started, r.running = 1, 1
 	if len(r.kdcs) > 1 {
-		r.hedge = time.AfterFunc(r.hedgeAfter, r.late)
+		r.hedge = time.AfterFunc(r.hedgeAfter, func() { r.late(ctx) })
 	}
 	r.mu.Unlock()
-	r.ask(0)
+	r.ask(ctx, 0)
 	r.wg.Wait()
 }
 
 // ask is the attempt at one controller, and what follows from its end.
-func (r *racing) ask(i int) {
-	reply, err := r.try(r.ctx, r.kdcs[i])
+func (r *racing) ask(ctx context.Context, i int) {
+	reply, err := r.try(ctx, r.kdcs[i])
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -146,7 +145,7 @@ func (r *racing) ask(i int) {
 		r.cancel()
 	default:
 		r.errs[i] = err
-		r.next()
+		r.next(ctx)
 	}
 	r.running--
 	if r.hedge != nil && (r.winner >= 0 || r.running == 0) {
@@ -155,24 +154,24 @@ func (r *racing) ask(i int) {
 }
 
 // late is called when nobody has answered for hedgeAfter.
-func (r *racing) late() {
+func (r *racing) late(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.running > 0 {
-		r.next()
+		r.next(ctx)
 	}
 }
 
 // next starts the next attempt, if one is left; r.mu is held, and an attempt
 // still counts as running, so that run waits.
-func (r *racing) next() {
-	if r.winner >= 0 || r.started == len(r.kdcs) || r.ctx.Err() != nil {
+func (r *racing) next(ctx context.Context) {
+	if r.winner >= 0 || r.started == len(r.kdcs) || ctx.Err() != nil {
 		return
 	}
 	i := r.started
 	r.started++
 	r.running++
-	r.wg.Go(func() { r.ask(i) })
+	r.wg.Go(func() { r.ask(ctx, i) })
 	r.hedge.Reset(r.hedgeAfter)
 }
 
