@@ -1,0 +1,475 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/managedpassword"
+	"github.com/opengmsa/opengmsa/secret"
+)
+
+// directory is a domain of many accounts whose passwords never change, to see
+// what a pool asks of it: how often, how much at once, and after which answers.
+type directory struct {
+	latency time.Duration
+	fail    atomic.Pointer[Error] // what every request ends with
+	reads   atomic.Int64
+	auths   atomic.Int64
+	tickets atomic.Int64
+
+	mu      sync.Mutex
+	flight  int
+	most    int
+	hints   []ReadHint
+	authReq []AuthRequest
+	byName  map[string]int
+}
+
+func (d *directory) enter() func() {
+	d.mu.Lock()
+	d.flight++
+	d.most = max(d.most, d.flight)
+	d.mu.Unlock()
+	time.Sleep(d.latency)
+	return func() {
+		d.mu.Lock()
+		d.flight--
+		d.mu.Unlock()
+	}
+}
+
+func (d *directory) failure() error {
+	if e := d.fail.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+func (d *directory) ReadPassword(_ context.Context, account string, hint ReadHint) (Reading, error) {
+	defer d.enter()()
+	d.reads.Add(1)
+	d.mu.Lock()
+	d.hints = append(d.hints, hint)
+	if d.byName == nil {
+		d.byName = make(map[string]int)
+	}
+	d.byName[account]++
+	d.mu.Unlock()
+	if err := d.failure(); err != nil {
+		return Reading{}, err
+	}
+	password := slices.Repeat([]byte(account+"\x01"), managedpassword.PasswordSize)[:managedpassword.PasswordSize]
+	return Reading{
+		Blob: managedpassword.Blob{Current: secret.New(password), QueryInterval: 720 * time.Hour, UnchangedInterval: 720*time.Hour - ClockSkew},
+		KVNO: 1, Name: account, EncTypes: 0x18, Controller: "dc1",
+	}, nil
+}
+
+func (d *directory) Authenticate(_ context.Context, req AuthRequest) (Authentication, error) {
+	defer d.enter()()
+	d.auths.Add(1)
+	d.mu.Lock()
+	d.authReq = append(d.authReq, req)
+	d.mu.Unlock()
+	if err := d.failure(); err != nil {
+		return Authentication{}, err
+	}
+	now := time.Now().Truncate(time.Second)
+	return Authentication{Credential: krb5.Credential{
+		Client: req.Client, AuthTime: now, StartTime: now, EndTime: now.Add(10 * time.Hour),
+		Ticket: fmt.Append(nil, "tgt ", req.Client, d.auths.Load()),
+	}, KVNO: 1, Controller: "dc1"}, nil
+}
+
+func (d *directory) ServiceTicket(_ context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+	defer d.enter()()
+	d.tickets.Add(1)
+	if err := d.failure(); err != nil {
+		return krb5.Credential{}, err
+	}
+	tgt.Server = krb5.Principal{Realm: tgt.Client.Realm, Name: service}
+	tgt.Ticket = []byte("ticket for " + service.String())
+	return tgt, nil
+}
+
+// quickKeys makes keys that cost nothing, where only their number matters.
+func quickKeys(password secret.Bytes, salt string, etypes ...crypto.EType) ([]*crypto.Key, error) {
+	var out []*crypto.Key
+	for _, e := range etypes {
+		print := FingerprintOf(secret.New([]byte(salt + string(password.Reveal()))))
+		n := 32
+		if e == crypto.AES128SHA1 {
+			n = 16
+		}
+		k, err := crypto.NewKey(e, secret.Copy(print[:n]))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+// journal records what the event log would.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *journal) add(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.lines = append(j.lines, fmt.Sprintf(format, args...))
+}
+
+func (j *journal) Fetched(k Key)           { j.add("2 %s", k) }
+func (j *journal) Refetching(k Key)        { j.add("7 %s", k) }
+func (j *journal) Failed(k Key, err error) { j.add("8 %s: %v", k, errors.Unwrap(errReason{err})) }
+
+// errReason unwraps to the reason of an Error.
+type errReason struct{ error }
+
+func (e errReason) Unwrap() error {
+	if x, ok := errors.AsType[*Error](e.error); ok {
+		return x.Reason
+	}
+	return e.error
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.lines, "\n")
+}
+
+// withPool runs fn beside a pool in a bubble.
+func withPool(t *testing.T, cfg Config, fn func(ctx context.Context, p *Pool)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		if cfg.Derive == nil {
+			cfg.Derive = quickKeys
+		}
+		p := NewPool(cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- p.Run(ctx) }()
+		fn(ctx, p)
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func key(name string) Key { return Key{Realm: "CONTOSO.COM", Name: name, Host: "web1$"} }
+
+func TestHundredCallersCauseOneFetch(t *testing.T) {
+	d := &directory{latency: 20 * time.Millisecond}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+				defer h.Close()
+				s, err := h.Wait(ctx)
+				if err != nil || !s.Usable(time.Now()) || len(s.Initiator.Keys) != 2 {
+					t.Errorf("Wait: %+v, %v", s, err)
+				}
+			})
+		}
+		wg.Wait()
+		if r, a := d.reads.Load(), d.auths.Load(); r != 1 || a != 1 {
+			t.Errorf("%d reads and %d AS exchanges, want one each", r, a)
+		}
+		// The account stays warm for a while: the next lease asks nobody.
+		time.Sleep(linger / 2)
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		if _, err := h.Wait(ctx); err != nil || d.reads.Load() != 1 || d.auths.Load() != 1 {
+			t.Errorf("a warm lease: %v, %d reads, %d AS exchanges", err, d.reads.Load(), d.auths.Load())
+		}
+	})
+}
+
+func TestAccountIsForgottenWhenNobodyUsesIt(t *testing.T) {
+	d := &directory{}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		if _, err := h.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		h.Close()
+		h.Close()
+		time.Sleep(3 * time.Hour)
+		p.mu.Lock()
+		n := len(p.accounts)
+		p.mu.Unlock()
+		before := d.reads.Load()
+		time.Sleep(24 * time.Hour)
+		if n != 0 || d.reads.Load() != before {
+			t.Errorf("%d accounts left, %d reads since", n, d.reads.Load()-before)
+		}
+	})
+}
+
+func TestProfilesShareTicketsOrDoNot(t *testing.T) {
+	d := &directory{}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		http := []krb5.PrincipalName{krb5.NewName(krb5.NameSrvHst, "http", "db.contoso.com")}
+		requests := []Request{
+			{}, {}, // one ticket
+			{Profile: Profile{Forwardable: true}},
+			{Profile: Profile{Lifetime: time.Hour}},
+			{Profile: Profile{EncTypes: []crypto.EType{crypto.AES128SHA1}}},
+			{Profile: Profile{Services: http}},
+			{Isolated: true}, {Isolated: true}, // two tickets
+		}
+		seen := make(map[string]bool)
+		for i, r := range requests {
+			r.Key, r.Domain = key("webapp01$"), d
+			h := p.Open(r)
+			defer h.Close()
+			s, err := h.Wait(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[string(s.Credentials[0].Ticket)] = true
+			if want := 1 + len(r.Profile.Services); len(s.Credentials) != want {
+				t.Errorf("request %d: %d credentials, want %d", i, len(s.Credentials), want)
+			}
+		}
+		if len(seen) != 7 || d.reads.Load() != 1 {
+			t.Errorf("%d tickets and %d reads, want 7 and 1", len(seen), d.reads.Load())
+		}
+		var etypes [][]crypto.EType
+		for _, r := range d.authReq {
+			var es []crypto.EType
+			for _, k := range r.Keys {
+				es = append(es, k.EType())
+			}
+			etypes = append(etypes, es)
+		}
+		if !slices.ContainsFunc(etypes, func(es []crypto.EType) bool { return slices.Equal(es, []crypto.EType{crypto.AES128SHA1}) }) {
+			t.Errorf("no exchange was limited to AES128: %v", etypes)
+		}
+	})
+}
+
+func TestTicketsAreReplacedInTime(t *testing.T) {
+	d := &directory{}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		first, err := h.Wait(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := make(chan *Snapshot, 1)
+		h.Watch(func(s *Snapshot) { changed <- s })
+		start := time.Now()
+		second := <-changed
+		if after := time.Since(start); after < 5*time.Hour || after > 8*time.Hour {
+			t.Errorf("a ticket of 10 h was replaced after %v", after)
+		}
+		if string(second.Credentials[0].Ticket) == string(first.Credentials[0].Ticket) || h.Snapshot() != second {
+			t.Error("the snapshot was not replaced")
+		}
+	})
+}
+
+// The directory withholds the password without a word: the host's groups may
+// have changed, so that it is asked once more with a new ticket of the host, once
+// a minute at the most; and then the caller is told.
+func TestWithheld(t *testing.T) {
+	d, j := &directory{}, &journal{}
+	d.fail.Store(&Error{Reason: ErrWithheld, Controller: "dc1"})
+	withPool(t, Config{Events: j}, func(ctx context.Context, p *Pool) {
+		for range 5 {
+			h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+			if _, err := h.Wait(ctx); !errors.Is(err, ErrWithheld) {
+				t.Errorf("Wait: %v, want ErrWithheld", err)
+			}
+			defer h.Close()
+			time.Sleep(10 * time.Second)
+		}
+		fresh := 0
+		for _, h := range d.hints {
+			if h.FreshTicket {
+				fresh++
+			}
+		}
+		if fresh != 1 {
+			t.Errorf("%d fresh tickets of the host within a minute, want 1", fresh)
+		}
+		if got := j.String(); got != "8 webapp01$@CONTOSO.COM: "+ErrWithheld.Error() {
+			t.Errorf("events:\n%s", got)
+		}
+		// The host is added to the group: the next lease has it, without a restart.
+		time.Sleep(time.Minute)
+		d.fail.Store(nil)
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		if _, err := h.Wait(ctx); err != nil {
+			t.Errorf("after the host was added: %v", err)
+		}
+		if got := j.String(); !strings.HasSuffix(got, "\n2 webapp01$@CONTOSO.COM") {
+			t.Errorf("events:\n%s", got)
+		}
+	})
+}
+
+// A failure of one account does not slow another one, and callers in a hurry do
+// not hammer the domain.
+func TestFailingAccountIsNotHammered(t *testing.T) {
+	d := &directory{latency: time.Millisecond}
+	d.fail.Store(&Error{Reason: ErrDisabled, Controller: "dc1", Err: errors.New("KDC_ERR_CLIENT_REVOKED (18)")})
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		end := time.Now().Add(time.Minute)
+		for time.Now().Before(end) {
+			h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+			if _, err := h.Wait(ctx); !errors.Is(err, ErrDisabled) {
+				t.Fatalf("Wait: %v", err)
+			}
+			h.Close()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := d.reads.Load(); n > 31 {
+			t.Errorf("%d reads in a minute, want one in %v at the most", n, demandPause)
+		}
+	})
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	d := &directory{}
+	d.fail.Store(&Error{Reason: ErrNoController})
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		short, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := h.Wait(short)
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrNoController) || time.Since(start) != 30*time.Second {
+			t.Errorf("Wait: %v after %v", err, time.Since(start))
+		}
+		// A controller returns: who waits has it within a few seconds.
+		time.Sleep(10 * time.Minute)
+		d.fail.Store(nil)
+		start = time.Now()
+		if _, err := h.Wait(ctx); err != nil || time.Since(start) > 2*time.Second {
+			t.Errorf("after the return: %v, %v", err, time.Since(start))
+		}
+	})
+}
+
+// Ten thousand accounts lose their domain for half a day, through the end of all
+// their tickets. A minute after a controller's return all have tickets, and never
+// are more than 32 requests in flight. No account costs a goroutine.
+func TestTenThousandAccountsRecover(t *testing.T) {
+	const accounts = 10_000
+	d := &directory{latency: 40 * time.Millisecond}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		before := runtime.NumGoroutine()
+		handles := make([]*Handle, accounts)
+		for i := range handles {
+			handles[i] = p.Open(Request{Key: key(fmt.Sprintf("svc%04d$", i)), Domain: d})
+			defer handles[i].Close()
+		}
+		usable := func() (n int) {
+			for _, h := range handles {
+				if h.Snapshot().Usable(time.Now()) {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(time.Minute)
+		if n := usable(); n != accounts {
+			t.Fatalf("%d of %d accounts ready after a minute", n, accounts)
+		}
+		if n := runtime.NumGoroutine() - before; n > DefaultInFlight+8 {
+			t.Errorf("%d goroutines", n)
+		}
+		d.fail.Store(&Error{Reason: ErrNoController})
+		time.Sleep(12 * time.Hour)
+		if n := usable(); n != 0 {
+			t.Fatalf("%d accounts with live tickets after half a day", n)
+		}
+		asked := d.reads.Load()
+		time.Sleep(time.Minute)
+		if n := d.reads.Load() - asked; n > 10 {
+			t.Errorf("%d probes of a dead domain in a minute", n)
+		}
+		d.fail.Store(nil)
+		time.Sleep(time.Minute)
+		if n := usable(); n != accounts {
+			t.Errorf("%d of %d accounts ready a minute after the return", n, accounts)
+		}
+		if d.most > DefaultInFlight {
+			t.Errorf("%d requests in flight, want %d at the most", d.most, DefaultInFlight)
+		}
+	})
+}
+
+// Many accounts of one host spread their requests: nothing comes at once.
+func TestRefreshesSpread(t *testing.T) {
+	const accounts = 3000
+	d := &directory{latency: time.Millisecond}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		for i := range accounts {
+			defer p.Open(Request{Key: key(fmt.Sprintf("svc%04d$", i)), Domain: d}).Close()
+		}
+		time.Sleep(5 * time.Hour)
+		var most int64
+		for range 180 {
+			before := d.auths.Load()
+			time.Sleep(time.Minute)
+			most = max(most, d.auths.Load()-before)
+		}
+		if even := int64(accounts / 180); most > 3*even {
+			t.Errorf("%d AS exchanges in one minute, %d would be even", most, even)
+		}
+	})
+}
+
+// Memory of an account with its leases, without tickets' own bytes.
+func TestMemoryOfLeases(t *testing.T) {
+	const leases = 10_000
+	d := &directory{}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		handles := make([]*Handle, leases)
+		for i := range handles {
+			handles[i] = p.Open(Request{Key: key(fmt.Sprintf("svc%03d$", i%100)), Domain: d})
+			handles[i].Watch(func(*Snapshot) {})
+		}
+		for _, h := range handles {
+			if _, err := h.Wait(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if per := int64(after.HeapAlloc-before.HeapAlloc) / leases; per > 1024 {
+			t.Errorf("%d bytes for each of %d leases of 100 accounts", per, leases)
+		} else {
+			t.Logf("%d bytes a lease", per)
+		}
+		for _, h := range handles {
+			h.Close()
+		}
+	})
+}
