@@ -144,7 +144,7 @@ func (a *account) readIfDue(ctx context.Context) error {
 	if a.stale {
 		plan = Plan{At: a.ring.last.Add(lookGap)}
 	}
-	due := notBefore(plan.At, a.retryAt)
+	due := later(plan.At, a.retryAt)
 	if a.urgent && a.ring.last.IsZero() {
 		due = earlier(due, a.triedAt.Add(demandPause))
 	}
@@ -304,7 +304,7 @@ func (a *account) nextDue(shares []*share) time.Time {
 	if a.stale {
 		plan.At = a.ring.last.Add(lookGap)
 	}
-	next := notBefore(plan.At, a.retryAt)
+	next := later(plan.At, a.retryAt)
 	for _, s := range shares {
 		next = earlier(next, s.due())
 	}

@@ -252,12 +252,18 @@ func (r *Ring) place(i int, o Observation) int {
 	switch {
 	case r.last.IsZero():
 		r.begin(i)
-	case i > r.current:
-		return r.promote(i, o.At)
+	case i > r.current || i < r.current && r.heldBy(o.Controller) == r.inForceID():
+		return r.promote(i, o.At) // also back, where the domain was restored
 	case i < r.current:
 		h.until = o.At // this controller lags behind
 	}
 	return i
+}
+
+// heldBy is the id of the password that a controller last called in force.
+func (r Ring) heldBy(controller string) uint32 {
+	s, _ := r.sighting(controller)
+	return s.inForce
 }
 
 // begin makes the password at i the one in force in a ring that no controller
@@ -294,6 +300,7 @@ func (r *Ring) insert(i int, h held) {
 // through: some controller may have used it.
 func (r *Ring) promote(i int, at time.Time) int {
 	h := r.held[i]
+	h.until = time.Time{}
 	r.held = append(slices.Delete(r.held, i, i+1), h)
 	r.unsettled = at.Add(replication)
 	r.current = len(r.held) - 1
@@ -391,7 +398,7 @@ func (r *Ring) forget(now time.Time) {
 		h := r.held[j]
 		last := h.until
 		if h.used && j < r.current {
-			last, followed = followed, h.until
+			last, followed = later(followed, h.until), h.until
 		}
 		if j >= r.current || !now.After(last.Add(r.retention())) {
 			kept = append(kept, h)

@@ -58,7 +58,7 @@ func (r Ring) NextRead(spread float64) Plan {
 	}
 	p := r.announcement(spread)
 	if r.next() >= 0 {
-		p = Plan{At: notBefore(latest.Add(margin+within(spread, spreadConfirm)), r.last.Add(againGap))}
+		p = Plan{At: later(latest.Add(margin+within(spread, spreadConfirm)), r.last.Add(againGap))}
 	}
 	if usual.At.Before(p.At) {
 		return usual
@@ -82,11 +82,11 @@ func (r Ring) announcement(spread float64) Plan {
 		}
 	}
 	if r.explored.Before(from) {
-		return Plan{At: notBefore(from.Add(within(spread, spreadLook)), r.last.Add(lookGap)), Avoid: heard}
+		return Plan{At: later(from.Add(within(spread, spreadLook)), r.last.Add(lookGap)), Avoid: heard}
 	}
 	at := ahead.expires.Add(-ClockSkew + margin + within(spread, spreadAnnounce))
 	others := slices.DeleteFunc(heard, func(c string) bool { return c == ahead.controller })
-	return Plan{At: notBefore(at, r.last.Add(againGap)), Avoid: others}
+	return Plan{At: later(at, r.last.Add(againGap)), Avoid: others}
 }
 
 // approach is the instant at which the guard begins to look for the successor of
@@ -116,9 +116,9 @@ func within(spread float64, span time.Duration) time.Duration {
 	return time.Duration(spread * float64(span))
 }
 
-func notBefore(t, floor time.Time) time.Time {
-	if t.Before(floor) {
-		return floor
+func later(t, o time.Time) time.Time {
+	if t.Before(o) {
+		return o
 	}
 	return t
 }

@@ -46,7 +46,7 @@ func newShare(a *account, p Profile) *share {
 }
 
 // due is when the share needs the domain next.
-func (s *share) due() time.Time { return notBefore(s.refreshAt, s.retryAt) }
+func (s *share) due() time.Time { return later(s.refreshAt, s.retryAt) }
 
 // attempted records how an attempt ended and wakes who waits for it.
 func (s *share) attempted(err error) {
