@@ -37,12 +37,12 @@ func (o *domainOptions) addFlags(c *cobra.Command) {
 	f := c.PersistentFlags()
 	f.StringVar(&o.domain, "domain", "", "the domain's DNS name (default: that of the credentials)")
 	f.StringSliceVar(&o.controllers, "dc", nil, "a domain controller, HOST or HOST:PORT of its LDAP (default: found by DNS)")
-	f.StringVarP(&o.user, "user", "U", "", "ask as this user: NAME, NAME@DOMAIN or DOMAIN\\NAME")
+	f.StringVarP(&o.user, "login", "U", "", "ask as this user: NAME, NAME@DOMAIN or DOMAIN\\NAME")
 	f.StringVar(&o.passwordFile, "password-file", "", "the user's password is the first line of this file (- for standard input)")
-	f.StringVar(&o.keytab, "keytab", "", "ask with the keys of this keytab, as --user or its first principal")
+	f.StringVar(&o.keytab, "keytab", "", "ask with the keys of this keytab, as -U or its first computer")
 	f.StringVar(&o.ccache, "ccache", "", "ask with the tickets of this credential cache")
 	c.MarkFlagsMutuallyExclusive("password-file", "keytab", "ccache")
-	c.MarkFlagsMutuallyExclusive("user", "ccache")
+	c.MarkFlagsMutuallyExclusive("login", "ccache")
 }
 
 // credentials are whose they are, and where they came from.
@@ -65,7 +65,7 @@ func (a *app) credentials(o *domainOptions) (credentials, error) {
 	case o.user != "":
 		return a.fromPassword(o.user, o.passwordFile)
 	case o.passwordFile != "":
-		return credentials{}, failure(Usage, errors.New("--password-file says nothing about whose password it is")).hint("add --user NAME")
+		return credentials{}, failure(Usage, errors.New("--password-file says nothing about whose password it is")).hint("add -U NAME")
 	case o.ccache != "":
 		return a.fromCache(o.ccache)
 	}
@@ -158,7 +158,7 @@ func orElse(s, other string) string {
 func (a *app) fromPassword(user, file string) (credentials, error) {
 	name, err := adproto.ParseAccountName(user)
 	if err != nil {
-		return credentials{}, failure(Usage, fmt.Errorf("--user: %w", err))
+		return credentials{}, failure(Usage, fmt.Errorf("-U: %w", err))
 	}
 	password, err := a.passwordFrom(file, fmt.Sprintf("Password of %s: ", printable(user)))
 	if err != nil {
@@ -166,7 +166,7 @@ func (a *app) fromPassword(user, file string) (credentials, error) {
 	}
 	id, err := ad.WithPassword(name, password)
 	if err != nil {
-		return credentials{}, failure(Usage, fmt.Errorf("--user: %w", err))
+		return credentials{}, failure(Usage, fmt.Errorf("-U: %w", err))
 	}
 	c := credentials{identity: id}
 	if _, suffix, ok := strings.Cut(user, "@"); ok {
