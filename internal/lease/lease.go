@@ -91,10 +91,11 @@ type Process struct {
 // IsZero reports whether p names no process.
 func (p Process) IsZero() bool { return p == Process{} }
 
-// Unit is a systemd unit, as the host's service manager sees it.
+// Unit is one run of a systemd unit.
 type Unit struct {
-	Name   string `json:"name"`
-	Cgroup string `json:"cgroup"`
+	Name string `json:"name"`
+	// Invocation is the id that systemd gives to each run of a unit, in hex.
+	Invocation string `json:"invocation"`
 }
 
 // IsZero reports whether u names no unit.
@@ -157,8 +158,8 @@ type Lease struct {
 	// Creator is the uid of the process that asked for the lease, against
 	// whose quota it counts.
 	Creator uint32 `json:"creator"`
-	// The lease ends with Workload, or when no process is left in the control
-	// group of Unit; where both are zero, it ends when it is removed.
+	// The lease ends with Workload or with Unit; where both are zero, it ends
+	// when it is removed.
 	Workload Process   `json:"workload,omitzero"`
 	Unit     Unit      `json:"unit,omitzero"`
 	Options  Options   `json:"options,omitzero"`

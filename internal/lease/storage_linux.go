@@ -87,6 +87,19 @@ func (r *Root) Close() error { return unix.Close(r.dir.fd) }
 // Path is the directory's path on the host.
 func (r *Root) Path() string { return r.dir.path }
 
+// Kind says in words what keeps the leases: "tmpfs without swap", "ramfs" or
+// "tmpfs that may be swapped".
+func (r *Root) Kind() string {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(r.dir.fd, &st); err == nil && int64(st.Type) == unix.RAMFS_MAGIC {
+		return "ramfs"
+	}
+	if k, err := kindOf(r.dir.path); err == nil && k == memoryOnly {
+		return "tmpfs without swap"
+	}
+	return "tmpfs that may be swapped"
+}
+
 // Create makes the directory of a new lease and fills it.
 func (r *Root) Create(id ID, owner Owner, c Content) (*Dir, error) {
 	if err := owner.Validate(); err != nil {

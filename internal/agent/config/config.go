@@ -132,9 +132,6 @@ type Domain struct {
 	// PrefetchSPNs are services whose tickets are put into every lease of the
 	// domain ahead of use.
 	PrefetchSPNs []string `yaml:"prefetch_spns"`
-	// AllowRC4 admits RC4 beside the AES encryption types, for accounts that
-	// have nothing else.
-	AllowRC4 bool `yaml:"allow_rc4"`
 }
 
 // Host is an identity that reads managed passwords: a keytab, or a user and a

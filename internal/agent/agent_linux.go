@@ -1,0 +1,379 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agent/peer"
+	"github.com/opengmsa/opengmsa/internal/agent/policy"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/event"
+	"github.com/opengmsa/opengmsa/internal/lease"
+)
+
+const (
+	// drainTime is how long requests in flight may still take at the end.
+	drainTime = 5 * time.Second
+	// handshakeTime bounds the time from a connection to its first request.
+	handshakeTime = 5 * time.Second
+	// idleTime closes connections that nobody uses.
+	idleTime = 5 * time.Minute
+)
+
+// Config is what an [Agent] is made of.
+type Config struct {
+	// Config is the agent's configuration, already validated.
+	Config config.Config
+	// Load reads the configuration again; nil: a reload keeps the present one.
+	Load func() (config.Config, error)
+	// Identities are who this host is.
+	Identities Identities
+	// Events is the CCG log; nil: none.
+	Events *event.Log
+	// Log is for the operator; nil: nowhere.
+	Log *slog.Logger
+	// Version of the program, for Status.
+	Version string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// SystemdUnits is where systemd links the invocations of its units; empty:
+	// /run/systemd/units.
+	SystemdUnits string
+	// Notify tells the service manager of a state, as sd_notify(3) has it; nil:
+	// nobody.
+	Notify func(state string)
+}
+
+// Agent is the credential guard. Make one with [New], then [Agent.Run] it once.
+type Agent struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+	ccg     *ccg
+
+	root      *lease.Root
+	lock      *os.File
+	book      *book
+	specs     *specStore
+	installed *installed
+	admission *admission
+	rotation  *rotation
+
+	settings atomic.Pointer[settings]
+	reloadMu sync.Mutex
+}
+
+// settings are everything that a reload replaces at once.
+type settings struct {
+	resolver
+	policy policy.Policy
+}
+
+// New opens the lease directory and takes over the leases of an agent before
+// this one. There must be no other agent with the same directory.
+func New(cfg Config) (a *Agent, err error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Identities.Configure(cfg.Config); err != nil {
+		return nil, fmt.Errorf("identities: %w", err)
+	}
+	a = &Agent{cfg: cfg, log: cfg.Log, started: cfg.Now()}
+	a.use(cfg.Config)
+	own, err := peer.Own()
+	if err != nil {
+		return nil, fmt.Errorf("own namespaces: %w", err)
+	}
+	a.admission = newAdmission(own, a.log, func() config.Quotas { return a.settings.Load().cfg.Quotas })
+	a.ccg = &ccg{events: cfg.Events, log: a.log}
+	a.rotation = newRotation(a.log, func(name string) (config.Command, bool) {
+		c, ok := a.settings.Load().cfg.OnRotate[name]
+		return c, ok
+	})
+	a.installed = &installed{path: filepath.Join(cfg.Config.StateDirectory, "installed.json"), log: a.log}
+	a.specs = newSpecStore(cfg.Config.CredentialSpecs, a.log, func(s *spec) { a.event(event.SpecUnparsable(s.err)) })
+	if err := a.open(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.SystemdUnits == "" {
+		c.SystemdUnits = "/run/systemd/units"
+	}
+	if c.Notify == nil {
+		c.Notify = func(string) {}
+	}
+	return c
+}
+
+// open opens the directory, the journal and the pool, and restores the leases.
+func (a *Agent) open() (err error) {
+	c := a.cfg.Config
+	a.root, err = lease.Storage{Path: c.Leases.Directory, AllowSwap: c.Leases.AllowSwap, Size: c.Leases.Size}.Open()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			a.root.Close()
+		}
+	}()
+	if a.lock, err = lockFile(a.root.File("lock")); err != nil {
+		return fmt.Errorf("lease directory %s: %w", a.root.Path(), err)
+	}
+	units := c.Leases.Units
+	if units == "" {
+		units = filepath.Join(filepath.Dir(a.root.Path()), "units")
+	}
+	if err := makeUnits(units); err != nil {
+		return err
+	}
+	watcher, err := peer.NewWatcher()
+	if err != nil {
+		return err
+	}
+	journal, leases, unreadable, err := openJournal(a.root.File("journal"))
+	if err != nil {
+		return errors.Join(err, watcher.Close())
+	}
+	if unreadable > 0 {
+		a.log.Warn("lines of the journal were unreadable", slog.Int("lines", unreadable))
+	}
+	a.book = newBook(&book{
+		root: a.root, units: units, systemd: a.cfg.SystemdUnits, journal: journal, watcher: watcher, log: a.log,
+		rotated: a.rotation.start, know: a.ccg.know,
+		pool: account.NewPool(account.Config{
+			MaxInFlight: c.Tickets.InFlight, TicketLife: c.Tickets.DomainMaximum, Events: a.ccg, Log: a.log, Now: a.cfg.Now,
+		}),
+	})
+	a.specs.scan()
+	a.book.restore(leases, a.resolveAgain)
+	return a.installed.load(func(i installation) ([]hold, error) { return a.hold(a.settings.Load(), i) })
+}
+
+// makeUnits makes the directory of the units' links and removes those that lead
+// nowhere.
+func makeUnits(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("directory of units: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("directory of units: %w", err)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			_ = os.Remove(path)
+		}
+	}
+	return nil
+}
+
+// use makes a configuration the one in force.
+func (a *Agent) use(c config.Config) {
+	a.settings.Store(&settings{resolver: resolver{cfg: c, identities: a.cfg.Identities}, policy: policy.Policy{Rules: c.Rules}})
+}
+
+// resolveAgain finds the accounts of a lease of the journal under the present
+// configuration.
+func (a *Agent) resolveAgain(l lease.Lease) ([]target, account.Profile, error) {
+	set := a.settings.Load()
+	profile, err := profileOf(l.Options, set.cfg)
+	if err != nil {
+		return nil, account.Profile{}, err
+	}
+	if l.Spec != "" {
+		if s := a.specs.find(l.Spec); s != nil && s.err == nil {
+			targets, err := set.spec(s.parsed)
+			return targets, profile, err
+		}
+	}
+	var targets []target
+	for _, acc := range l.Accounts {
+		t, err := set.target(acc.Name, acc.Domain, nil)
+		if err != nil {
+			return nil, account.Profile{}, err
+		}
+		targets = append(targets, t)
+	}
+	return targets, profile, nil
+}
+
+// installation resolves what is installed.
+func (s *settings) installation(specs *specStore, i installation) ([]target, error) {
+	if i.Account != "" {
+		t, err := s.account(i.Account)
+		return []target{t}, err
+	}
+	sp := specs.find(i.Spec)
+	switch {
+	case i.Spec == "":
+		return nil, usage("name an account or a credential spec")
+	case sp == nil:
+		return nil, notFound("there is no credential spec %s", i.Spec)
+	case sp.err != nil:
+		return nil, specFailure(sp.err, sp.path)
+	}
+	return s.spec(sp.parsed)
+}
+
+// event writes to the CCG log.
+func (a *Agent) event(e event.Event) { a.ccg.write(e) }
+
+// Reload reads the configuration again and puts it in force, or changes nothing.
+// The warnings name what only a restart changes.
+func (a *Agent) Reload() (warnings []string, err error) {
+	a.reloadMu.Lock()
+	defer a.reloadMu.Unlock()
+	old := a.settings.Load().cfg
+	next := old
+	if a.cfg.Load != nil {
+		if next, err = a.cfg.Load(); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.cfg.Identities.Configure(next); err != nil {
+		return nil, err
+	}
+	a.use(next)
+	a.specs.setDirs(next.CredentialSpecs)
+	a.specs.scan()
+	a.follow(nil)
+	a.log.Info("configuration reloaded")
+	for _, fixed := range []struct {
+		name string
+		same bool
+	}{
+		{"socket", old.Socket == next.Socket && old.SocketMode == next.SocketMode},
+		{"leases", old.Leases == next.Leases},
+		{"state_directory", old.StateDirectory == next.StateDirectory},
+		{"event_log", old.EventLog == next.EventLog},
+		{"tickets", old.Tickets == next.Tickets},
+	} {
+		if !fixed.same {
+			warnings = append(warnings, fixed.name+" changes with a restart of the agent only")
+		}
+	}
+	return warnings, nil
+}
+
+// follow gives leases the accounts that their specs name now: those of the
+// specs named, or all with nil.
+func (a *Agent) follow(specs []string) {
+	wanted := map[string]bool{}
+	for _, name := range specs {
+		wanted[name] = true
+	}
+	for _, e := range a.book.all() {
+		if specs != nil && !wanted[e.Spec] {
+			continue
+		}
+		l := e.Lease
+		l.Accounts = e.accounts()
+		targets, profile, err := a.resolveAgain(l)
+		if err != nil {
+			a.log.Error("a lease keeps its accounts as they were", slog.String("lease", e.ID.String()), slog.Any("error", err))
+			continue
+		}
+		a.book.retarget(e, targets, profile)
+	}
+	a.installed.reopen(func(i installation) ([]hold, error) { return a.hold(a.settings.Load(), i) })
+}
+
+// Run serves on the listeners until ctx is done, and then ends in this order:
+// no new connections, requests in flight finished, commands ended, leases left
+// as they are for the next agent, everything closed.
+func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
+	// Work outlives the serving: a request in flight at the end still needs the
+	// accounts.
+	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	serving, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+
+	var workers sync.WaitGroup
+	start := func(name string, run func(context.Context) error) {
+		workers.Go(func() {
+			if err := run(work); err != nil && work.Err() == nil {
+				failed(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	start("accounts", a.book.pool.Run)
+	start("processes", a.book.watcher.Run)
+	start("identities", a.cfg.Identities.Run)
+	workers.Go(func() { a.book.run(work) })
+	workers.Go(func() { a.specs.run(work, a.follow) })
+	workers.Go(func() { a.rotation.run(work) })
+
+	s := a.grpcServer()
+	for _, l := range listeners {
+		workers.Go(func() {
+			if err := s.Serve(l); err != nil {
+				failed(fmt.Errorf("serve on %s: %w", l.Addr(), err))
+			}
+		})
+	}
+	a.cfg.Notify("READY=1")
+	<-serving.Done()
+	a.cfg.Notify("STOPPING=1")
+
+	timer := time.AfterFunc(drainTime, s.Stop)
+	s.GracefulStop()
+	timer.Stop()
+	stop(context.Cause(serving))
+	workers.Wait()
+	a.installed.close()
+	err := errors.Join(a.book.close(), a.root.Close(), a.lock.Close())
+	if ctx.Err() == nil {
+		err = errors.Join(context.Cause(serving), err)
+	}
+	return err
+}
+
+func (a *Agent) grpcServer() *grpc.Server {
+	s := grpc.NewServer(
+		grpc.Creds(a.admission),
+		grpc.UnaryInterceptor(a.admission.intercept),
+		grpc.MaxRecvMsgSize(agentapi.MaxMessage),
+		grpc.MaxSendMsgSize(agentapi.MaxMessage),
+		grpc.MaxHeaderListSize(16<<10),
+		grpc.MaxConcurrentStreams(64),
+		grpc.ConnectionTimeout(handshakeTime),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime}),
+		grpc.ReadBufferSize(8<<10),
+		grpc.WriteBufferSize(8<<10),
+	)
+	agentapi.RegisterAgentServer(s, server{a: a})
+	return s
+}
+
+// close gives up what the leases hold, and leaves the leases.
+func (b *book) close() error {
+	for _, e := range b.all() {
+		e.mu.Lock()
+		closeHolds(e.holds)
+		e.mu.Unlock()
+	}
+	return errors.Join(b.watcher.Close(), b.journal.close())
+}

@@ -1,0 +1,560 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/event"
+	"github.com/opengmsa/opengmsa/internal/lease"
+	"github.com/opengmsa/opengmsa/krb5/ccache"
+	"github.com/opengmsa/opengmsa/krb5/keytab"
+)
+
+func inode(t testing.TB, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}
+
+// readCCache parses a lease's cache.
+func readCCache(t testing.TB, dir string) ccache.Cache {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, lease.CCacheName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ccache.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// versions lists the kvnos of a lease's keytab, newest first as it is written.
+func kvnos(t testing.TB, path string) []uint32 {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kt, err := keytab.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []uint32
+	for _, e := range kt.Entries {
+		if !slices.Contains(list, e.KVNO) {
+			list = append(list, e.KVNO)
+		}
+	}
+	return list
+}
+
+func TestLeaseFromCreationToRemoval(t *testing.T) {
+	g := newGuard(t, nil).start(t)
+	r := mine(`CONTOSO\WebApp01$`)
+	r.Keytab, r.PrefetchSpns = true, []string{"MSSQLSvc/db1.contoso.com:1433"}
+	l := g.create(t, r)
+
+	c := readCCache(t, l.GetDirectory())
+	if got := c.Principal.String(); got != "webapp01$@CONTOSO.COM" || len(c.Credentials) != 2 {
+		t.Errorf("cache of %s with %d tickets, want webapp01$ with its TGT and the prefetched ticket", got, len(c.Credentials))
+	}
+	if got := c.Credentials[1].Server.String(); got != "MSSQLSvc/db1.contoso.com:1433@CONTOSO.COM" {
+		t.Errorf("second ticket for %s", got)
+	}
+	if got := kvnos(t, l.GetDirectory()+"/keytab"); fmt.Sprint(got) != "[1]" {
+		t.Errorf("keytab has %v", got)
+	}
+	b, err := os.ReadFile(l.GetDirectory() + "/keytab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kt, _ := keytab.Parse(b)
+	var names []string
+	for _, p := range kt.Principals() {
+		names = append(names, p.String())
+	}
+	if fmt.Sprint(names) != "[webapp01$@CONTOSO.COM HTTP/webapp01.contoso.com@CONTOSO.COM]" {
+		t.Errorf("keytab is for %v", names)
+	}
+	conf, err := os.ReadFile(l.GetDirectory() + "/krb5.conf")
+	if err != nil || !strings.Contains(string(conf), "kdc = dc1.contoso.com") || !strings.Contains(string(conf), "default_ccache_name = FILE:/run/gmsa/ccache") {
+		t.Errorf("krb5.conf: %v\n%s", err, conf)
+	}
+	if got := l.GetEnvironment()["KRB5CCNAME"]; got != "FILE:"+l.GetDirectory()+"/ccache" {
+		t.Errorf("KRB5CCNAME=%s", got)
+	}
+	if a := l.GetAccounts(); len(a) != 1 || a[0].GetState() != agentapi.AccountState_ACCOUNT_STATE_READY || a[0].GetKvno() != 1 || !a[0].GetPrimary() {
+		t.Errorf("accounts %v", a)
+	}
+	if _, err := g.client.RemoveLease(t.Context(), &agentapi.RemoveLeaseRequest{Which: &agentapi.RemoveLeaseRequest_Id{Id: l.GetId()}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(l.GetDirectory()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("directory after removal: %v", err)
+	}
+	if _, err := g.client.GetLease(t.Context(), &agentapi.GetLeaseRequest{Id: l.GetId()}); kindOf(err) != agentapi.Kind_KIND_NOT_FOUND {
+		t.Errorf("lease after removal: %v", err)
+	}
+	if got := g.events(t); fmt.Sprint(got) != "[2]" {
+		t.Errorf("events %v, want 2 alone", got)
+	}
+}
+
+func kindOf(err error) agentapi.Kind {
+	if f, ok := errors.AsType[*agentapi.Failure](err); ok {
+		return f.Kind
+	}
+	return agentapi.Kind_KIND_UNSPECIFIED
+}
+
+func TestManyCallersCauseOneRead(t *testing.T) {
+	g := newGuard(t, nil).start(t)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { g.create(t, mine("webapp01")) })
+	}
+	wg.Wait()
+	if reads, logons := g.domain.reads.Load(), g.domain.logons.Load(); reads != 1 || logons != 1 {
+		t.Errorf("%d reads and %d logons for 50 leases, want 1 and 1", reads, logons)
+	}
+	r := mine("webapp01")
+	r.Isolated = true
+	l := g.create(t, r)
+	if g.domain.logons.Load() != 2 || g.domain.reads.Load() != 1 {
+		t.Errorf("an isolated lease: %d reads, %d logons, want 1 and 2", g.domain.reads.Load(), g.domain.logons.Load())
+	}
+	shared := g.create(t, mine("webapp01"))
+	if a, b := readCCache(t, l.GetDirectory()), readCCache(t, shared.GetDirectory()); string(a.Credentials[0].Ticket) == string(b.Credentials[0].Ticket) {
+		t.Error("the isolated lease has the shared ticket")
+	}
+}
+
+func TestLeaseEndsWithItsWorkload(t *testing.T) {
+	g := newGuard(t, nil).start(t)
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r := mine("webapp01")
+	r.Workload = &agentapi.CreateLeaseRequest_Process{Process: &agentapi.Process{Pid: int32(cmd.Process.Pid)}}
+	l := g.create(t, r)
+	other := g.create(t, mine("webapp01"))
+	if l.GetProcess().GetStartTime() == 0 {
+		t.Error("the workload has no start time")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	eventually(t, func() error {
+		if _, err := os.Stat(l.GetDirectory()); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("directory after the workload's end: %v", err)
+		}
+		return nil
+	})
+	if _, err := os.Stat(other.GetDirectory()); err != nil {
+		t.Errorf("another workload's lease: %v", err)
+	}
+	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_NOT_FOUND {
+		t.Errorf("lease for a process that has ended: %v", err)
+	}
+	r.Workload = &agentapi.CreateLeaseRequest_Process{Process: &agentapi.Process{Pid: int32(os.Getpid()), StartTime: 1}}
+	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_NOT_FOUND {
+		t.Errorf("lease for a pid that was used again: %v", err)
+	}
+}
+
+func TestAllAccountsOfASpec(t *testing.T) {
+	g := newGuard(t, nil)
+	g.writeSpec(t, "web", "webapp01", "webapp02")
+	g.start(t)
+	r := mine("")
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "web"}
+	l := g.create(t, r)
+	for dir, want := range map[string]string{"": "webapp01$", "accounts/webapp01": "webapp01$", "accounts/webapp02": "webapp02$"} {
+		if got := readCCache(t, filepath.Join(l.GetDirectory(), dir)).Principal.Name.String(); got != want {
+			t.Errorf("%s: ticket of %s, want %s", dir, got, want)
+		}
+	}
+}
+
+// A changed file takes effect without a restart: for new leases and for those
+// that are alive, whose directory keeps its inode.
+func TestSpecChanges(t *testing.T) {
+	g := newGuard(t, nil)
+	g.writeSpec(t, "web", "webapp01")
+	g.start(t)
+	r := mine("")
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "web"}
+	l := g.create(t, r)
+	before := inode(t, l.GetDirectory())
+
+	g.writeSpec(t, "web", "webapp03", "webapp01")
+	g.writeSpec(t, "new", "webapp04")
+	g.writeFile(t, "specs/broken.json", `{"CmsPlugins":`)
+	eventually(t, func() error {
+		b, err := os.ReadFile(l.GetDirectory() + "/ccache")
+		if err != nil {
+			return err
+		}
+		if c, err := ccache.Parse(b); err != nil || c.Principal.Name.String() != "webapp03$" {
+			return fmt.Errorf("ticket of %s, %v, want webapp03$", c.Principal, err)
+		}
+		return nil
+	})
+	if inode(t, l.GetDirectory()) != before {
+		t.Error("the directory has another inode")
+	}
+	if got := readCCache(t, l.GetDirectory()+"/accounts/webapp01").Principal.Name.String(); got != "webapp01$" {
+		t.Errorf("second account %s", got)
+	}
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "new"}
+	g.create(t, r)
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "broken"}
+	_, err := g.client.CreateLease(t.Context(), r)
+	if f, ok := errors.AsType[*agentapi.Failure](err); !ok || f.EventID != 3 || len(f.Hints) == 0 {
+		t.Errorf("lease of an unparsable spec: %v", err)
+	}
+	if !slices.Contains(g.events(t), event.IDSpecUnparsable) {
+		t.Errorf("events %v, want 3 among them", g.events(t))
+	}
+	status, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range status.GetCredentialSpecs() {
+		names = append(names, fmt.Sprintf("%s:%d", s.GetName(), len(s.GetFaults())))
+	}
+	if !slices.Equal(names, []string{"broken:1", "new:0", "web:0"}) {
+		t.Errorf("specs %v", names)
+	}
+}
+
+// Over a rollover the acceptor has both keys before and after, the initiator
+// the one in force, and the command of the configuration runs as the owner.
+func TestRollover(t *testing.T) {
+	g := newGuard(t, nil)
+	out := filepath.Join(g.base, "rotated")
+	if err := errors.Join(os.Mkdir(out, 0o777), os.Chmod(out, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	g.cfg.Config.OnRotate = map[string]config.Command{"reload": {
+		Command: []string{"/bin/sh", "-c", "id -u >" + out + "/uid; id -G >" + out + "/groups; env >" + out + "/env; ls /proc/self/fd >" + out + "/fds; mv " + out + "/env " + out + "/done"},
+		Timeout: 10 * time.Second,
+	}}
+	g.domain.expires = time.Now().Add(11 * time.Second) // the guard believes no version in the last 10
+	g.start(t)
+	r := mine("webapp01")
+	r.Keytab, r.OnRotate = true, "reload"
+	if os.Geteuid() == 0 {
+		r.Uid, r.Gid = 1234, 1234
+	}
+	l := g.create(t, r)
+	if got, client := kvnos(t, l.GetDirectory()+"/keytab"), kvnos(t, l.GetDirectory()+"/client.keytab"); fmt.Sprint(got, client) != "[2 1] [1]" {
+		t.Errorf("before: keytab %v, client keytab %v, want [2 1] and [1]", got, client)
+	}
+	eventually(t, func() error {
+		_, err := os.Stat(out + "/done")
+		return err
+	})
+	if time.Now().Before(g.domain.expires) {
+		t.Error("the command ran before the rollover")
+	}
+	if got, client := kvnos(t, l.GetDirectory()+"/keytab"), kvnos(t, l.GetDirectory()+"/client.keytab"); fmt.Sprint(got, client) != "[2 1] [2]" {
+		t.Errorf("after: keytab %v, client keytab %v, want [2 1] and [2]", got, client)
+	}
+	for name, want := range map[string]string{"uid": fmt.Sprintln(r.Uid), "groups": fmt.Sprintln(r.Gid), "fds": "0\n1\n2\n3\n"} {
+		b, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v, want %q", name, b, err, want)
+		}
+	}
+	env, _ := os.ReadFile(out + "/done")
+	if !strings.Contains(string(env), "KRB5CCNAME=FILE:"+l.GetDirectory()+"/ccache\n") || strings.Contains(string(env), "HOME=") || strings.Contains(string(env), "GOCACHE=") {
+		t.Errorf("environment of the command:\n%s", env)
+	}
+}
+
+func TestRestartKeepsLeases(t *testing.T) {
+	g := newGuard(t, nil)
+	g.writeSpec(t, "web", "webapp01")
+	g.start(t)
+	long, short := exec.Command("sleep", "600"), exec.Command("sleep", "600")
+	for _, c := range []*exec.Cmd{long, short} {
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer c.Process.Kill()
+	}
+	lease := func(c *exec.Cmd) *agentapi.Lease {
+		r := mine("")
+		r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "web"}
+		r.Keytab = true
+		r.Workload = &agentapi.CreateLeaseRequest_Process{Process: &agentapi.Process{Pid: int32(c.Process.Pid)}}
+		return g.create(t, r)
+	}
+	kept, ended := lease(long), lease(short)
+	before := inode(t, kept.GetDirectory())
+	ticket := readCCache(t, kept.GetDirectory()).Credentials[0].Ticket
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	_ = short.Process.Kill()
+	_ = short.Wait()
+	// While the domain does not answer, the lease is what it was.
+	g.domain.setFail("webapp01$", account.ErrNoController)
+	g.start(t)
+	if got := readCCache(t, kept.GetDirectory()).Credentials[0].Ticket; string(got) != string(ticket) {
+		t.Error("the ticket changed without an answer of the domain")
+	}
+	if _, err := os.Stat(ended.GetDirectory()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("lease of a workload that ended meanwhile: %v", err)
+	}
+	g.domain.setFail("webapp01$", nil)
+	eventually(t, func() error {
+		l, err := g.client.GetLease(t.Context(), &agentapi.GetLeaseRequest{Id: kept.GetId()})
+		if err != nil {
+			return err
+		}
+		if s := l.GetAccounts()[0].GetState(); s != agentapi.AccountState_ACCOUNT_STATE_READY {
+			return fmt.Errorf("state %v", s)
+		}
+		if got := readCCache(t, kept.GetDirectory()).Credentials[0].Ticket; string(got) == string(ticket) {
+			return errors.New("the ticket is the old one")
+		}
+		return nil
+	})
+	if inode(t, kept.GetDirectory()) != before {
+		t.Error("the directory has another inode")
+	}
+	_ = long.Process.Kill()
+	_ = long.Wait()
+	eventually(t, func() error {
+		if _, err := os.Stat(kept.GetDirectory()); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("lease after its workload's end: %v", err)
+		}
+		return nil
+	})
+}
+
+// The domain does not give a password back that was replaced while the agent
+// was down; tickets under it still come.
+func TestRestartKeepsOldKeys(t *testing.T) {
+	g := newGuard(t, nil).start(t)
+	r := mine("webapp01")
+	r.Keytab = true
+	l := g.create(t, r)
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	g.domain.seed = "another password altogether"
+	g.domain.expires = time.Now().Add(-time.Hour) // version 2 now, and no way back to 1
+	g.start(t)
+	eventually(t, func() error {
+		if got, client := kvnos(t, l.GetDirectory()+"/keytab"), kvnos(t, l.GetDirectory()+"/client.keytab"); !slices.Contains(got, 1) || fmt.Sprint(client) != "[2]" {
+			return fmt.Errorf("keytab %v, client keytab %v, want 1 among the first and [2]", got, client)
+		}
+		return nil
+	})
+}
+
+func TestFailuresSayWhatToDo(t *testing.T) {
+	g := newGuard(t, func(c *config.Config) { c.Quotas.RequestTimeout = time.Second }).start(t)
+	for _, tt := range []struct {
+		name   string
+		reason error
+		kind   agentapi.Kind
+		event  event.ID
+	}{
+		{"withheld", account.ErrWithheld, agentapi.Kind_KIND_DENIED, 8},
+		{"missing", account.ErrNotFound, agentapi.Kind_KIND_NOT_FOUND, 8},
+		{"noroot", account.ErrNoRootKey, agentapi.Kind_KIND_FAILED, 8},
+		{"unsealed", account.ErrUnsealed, agentapi.Kind_KIND_FAILED, 8},
+		{"skew", account.ErrSkew, agentapi.Kind_KIND_FAILED, 8},
+		{"badhost", account.ErrHost, agentapi.Kind_KIND_FAILED, 6},
+		{"unanswered", account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, 8}, // last: it stops the rest
+	} {
+		name := tt.name
+		t.Run(name, func(t *testing.T) {
+			g.domain.setFail(name+"$", tt.reason)
+			_, err := g.client.CreateLease(t.Context(), mine(name))
+			f, ok := errors.AsType[*agentapi.Failure](err)
+			if !ok || f.Kind != tt.kind || f.EventID != uint32(tt.event) || len(f.Hints) == 0 || !strings.Contains(f.Message, name) {
+				t.Errorf("%v: %+v", err, f)
+			}
+			g.domain.setFail(name+"$", nil)
+		})
+	}
+	// A failure harms nobody else, and leaves nothing behind.
+	eventually(t, func() error {
+		_, err := g.client.CreateLease(t.Context(), mine("webapp01"))
+		return err
+	})
+	if entries, err := filepath.Glob(g.base + "/run/leases/*-*/"); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+	if n := g.book.count(); n != 1 {
+		t.Errorf("%d leases, want 1", n)
+	}
+	if got := g.events(t); !slices.Contains(got, 6) || !slices.Contains(got, 8) {
+		t.Errorf("events %v, want 6 and 8 among them", got)
+	}
+}
+
+func TestRequestsThatCannotBeMeant(t *testing.T) {
+	g := newGuard(t, func(c *config.Config) { c.Domains["fabrikam.com"] = config.Domain{Realm: "FABRIKAM.COM"} }).start(t)
+	for name, change := range map[string]func(*agentapi.CreateLeaseRequest){
+		"no subject":      func(r *agentapi.CreateLeaseRequest) { r.Subject = nil },
+		"no account name": func(r *agentapi.CreateLeaseRequest) { r.Subject = &agentapi.CreateLeaseRequest_Account{Account: "a/b"} },
+		"ambiguous": func(r *agentapi.CreateLeaseRequest) {
+			r.Subject = &agentapi.CreateLeaseRequest_Account{Account: "webapp01"}
+		},
+		"foreign domain": func(r *agentapi.CreateLeaseRequest) {
+			r.Subject = &agentapi.CreateLeaseRequest_Account{Account: "w@evil.com"}
+		},
+		"mode":              func(r *agentapi.CreateLeaseRequest) { r.Mode = 0o644 },
+		"uid":               func(r *agentapi.CreateLeaseRequest) { r.Uid = 1<<32 - 1 },
+		"on_rotate command": func(r *agentapi.CreateLeaseRequest) { r.OnRotate = "/bin/sh" },
+		"service name":      func(r *agentapi.CreateLeaseRequest) { r.PrefetchSpns = []string{"nothing"} },
+		"many services":     func(r *agentapi.CreateLeaseRequest) { r.PrefetchSpns = slices.Repeat([]string{"a/b"}, 17) },
+		"path as a spec": func(r *agentapi.CreateLeaseRequest) {
+			r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "../../etc/passwd"}
+		},
+		"raw spec": func(r *agentapi.CreateLeaseRequest) {
+			r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte("{}")}
+		},
+	} {
+		r := mine("webapp01@contoso.com")
+		change(r)
+		_, err := g.client.CreateLease(t.Context(), r)
+		want := agentapi.Kind_KIND_USAGE
+		if name == "raw spec" {
+			want = agentapi.Kind_KIND_DENIED
+		}
+		if kindOf(err) != want {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	if g.book.count() != 0 {
+		t.Errorf("%d leases", g.book.count())
+	}
+}
+
+func TestReload(t *testing.T) {
+	g := newGuard(t, nil)
+	next := g.cfg.Config
+	var loadErr error
+	g.cfg.Load = func() (config.Config, error) { return next, loadErr }
+	g.start(t)
+	r := mine("webapp01@contoso.com")
+	r.OnRotate = "later"
+	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_USAGE {
+		t.Fatalf("before: %v", err)
+	}
+	next.OnRotate = map[string]config.Command{"later": {Command: []string{"/bin/true"}, Timeout: time.Second}}
+	next.Socket = "/elsewhere"
+	reply, err := g.client.Reload(t.Context(), &agentapi.ReloadRequest{})
+	if err != nil || len(reply.GetWarnings()) != 1 || !strings.Contains(reply.GetWarnings()[0], "socket") {
+		t.Errorf("reload: %v, %v", reply, err)
+	}
+	g.create(t, r)
+	loadErr = errors.New("sokcet: unknown key")
+	if _, err := g.client.Reload(t.Context(), &agentapi.ReloadRequest{}); kindOf(err) != agentapi.Kind_KIND_USAGE || !strings.Contains(err.Error(), "sokcet") {
+		t.Errorf("reload of a bad file: %v", err)
+	}
+	g.create(t, r) // the present one stays
+}
+
+func TestInstalledAccountsSurviveARestart(t *testing.T) {
+	g := newGuard(t, nil).start(t)
+	in := &agentapi.InstallAccountRequest{Subject: &agentapi.InstallAccountRequest_Account{Account: "webapp01@contoso.com"}}
+	reply, err := g.client.InstallAccount(t.Context(), in)
+	if err != nil || !reply.GetAccount().GetInstalled() || reply.GetAccount().GetKvno() != 1 {
+		t.Fatalf("install: %v, %v", reply, err)
+	}
+	g.domain.setFail("webapp02$", account.ErrWithheld)
+	bad := &agentapi.InstallAccountRequest{Subject: &agentapi.InstallAccountRequest_Account{Account: "webapp02@contoso.com"}}
+	if _, err := g.client.InstallAccount(t.Context(), bad); kindOf(err) != agentapi.Kind_KIND_DENIED {
+		t.Errorf("install of an account that the host may not read: %v", err)
+	}
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	g.start(t)
+	eventually(t, func() error {
+		s, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})
+		if err != nil {
+			return err
+		}
+		if a := s.GetAccounts(); len(a) != 1 || !a[0].GetInstalled() || a[0].GetState() != agentapi.AccountState_ACCOUNT_STATE_READY {
+			return fmt.Errorf("accounts %v", a)
+		}
+		return nil
+	})
+	for _, want := range []bool{true, false} {
+		reply, err := g.client.UninstallAccount(t.Context(), &agentapi.UninstallAccountRequest{Account: `CONTOSO\webapp01$`})
+		if want && err != nil || reply.GetWasInstalled() != want {
+			t.Errorf("uninstall: %v, %v, want %t", reply, err, want)
+		}
+	}
+	if b, err := os.ReadFile(g.base + "/state/installed.json"); err != nil || strings.Contains(string(b), "webapp") {
+		t.Errorf("after uninstall: %s, %v", b, err)
+	}
+}
+
+func TestOneAgentForADirectory(t *testing.T) {
+	g := newGuard(t, nil).start(t)
+	if _, err := New(g.cfg); !errors.Is(err, ErrRunning) {
+		t.Errorf("second agent: %v", err)
+	}
+	if _, err := Listen(g.cfg.Config); !errors.Is(err, ErrRunning) {
+		t.Errorf("second listener: %v", err)
+	}
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	g.start(t) // what is left of the socket is replaced
+	g.create(t, mine("webapp01@contoso.com"))
+}
+
+func TestHarden(t *testing.T) {
+	if os.Getenv("AGENT_TEST_HARDEN") == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHarden$", "-test.v")
+		cmd.Env = append(os.Environ(), "AGENT_TEST_HARDEN=1")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestHarden") {
+			t.Errorf("child: %v\n%s", err, out)
+		}
+		return
+	}
+	if err := Harden(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || n != 0 {
+		t.Errorf("dumpable %d, %v", n, err)
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil || limit.Cur != 0 || limit.Max != 0 {
+		t.Errorf("core limit %+v, %v", limit, err)
+	}
+}

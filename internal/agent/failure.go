@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/event"
+)
+
+// denied is the whole answer to a caller whom the policy does not admit: it
+// says nothing about which specs and accounts exist.
+func denied(err error) error {
+	return &agentapi.Failure{
+		Kind: agentapi.Kind_KIND_DENIED, Message: "the agent's policy does not allow this", Err: err,
+		Hints: []string{"root may do everything; rules in /etc/gmsa/agent.yaml admit others, and the agent's log names the reason"},
+	}
+}
+
+// usage is a request that cannot be meant as it is.
+func usage(format string, a ...any) error {
+	return &agentapi.Failure{Kind: agentapi.Kind_KIND_USAGE, Message: fmt.Sprintf(format, a...)}
+}
+
+// notFound is something that does not exist, or not for this caller.
+func notFound(format string, a ...any) error {
+	return &agentapi.Failure{Kind: agentapi.Kind_KIND_NOT_FOUND, Message: fmt.Sprintf(format, a...)}
+}
+
+// busy is a limit that the caller has reached.
+func busy(format string, a ...any) error {
+	return &agentapi.Failure{
+		Kind: agentapi.Kind_KIND_DENIED, Message: fmt.Sprintf(format, a...),
+		Hints: []string{"limits are set under quotas in /etc/gmsa/agent.yaml"},
+	}
+}
+
+// cause is what a reason of package account means to a person.
+type cause struct {
+	reason  error
+	kind    agentapi.Kind
+	message string // with the account's name for %s
+	hints   []string
+	event   event.ID
+}
+
+// causes are in the order in which they are looked for.
+func causes() []cause {
+	return []cause{
+		{account.ErrWithheld, agentapi.Kind_KIND_DENIED, "the domain does not let this host read the password of %s",
+			[]string{"gmsa account hosts add %s HOST$ makes the host one of those that may", "gmsa account show %s lists them"}, event.IDFetchFailed},
+		{account.ErrNotFound, agentapi.Kind_KIND_NOT_FOUND, "the domain has no gMSA %s",
+			[]string{"gmsa account list shows those there are"}, event.IDFetchFailed},
+		{account.ErrDisabled, agentapi.Kind_KIND_DENIED, "the account %s is disabled, expired or locked out",
+			[]string{"gmsa account show %s; gmsa account set %s --enabled"}, event.IDFetchFailed},
+		{account.ErrNoRootKey, agentapi.Kind_KIND_FAILED, "the domain has no KDS root key that makes a password for %s",
+			[]string{"gmsa kds list; gmsa kds add"}, event.IDFetchFailed},
+		{account.ErrNoEncType, agentapi.Kind_KIND_FAILED, "%s and this host have no encryption type in common",
+			[]string{"gmsa account set %s --enc-types AES128,AES256"}, event.IDFetchFailed},
+		{account.ErrHost, agentapi.Kind_KIND_FAILED, "the identity that reads the password of %s was not accepted",
+			[]string{"gmsa doctor checks the host's keytab, or the plug-in"}, event.IDStoreFailed},
+		{account.ErrUnsealed, agentapi.Kind_KIND_FAILED, "no connection to the directory is protected enough to read the password of %s",
+			[]string{"set protection of the domain in /etc/gmsa/agent.yaml to gss-spnego, gssapi, ldaps or starttls"}, event.IDFetchFailed},
+		{account.ErrSkew, agentapi.Kind_KIND_FAILED, "the clocks of this host and the domain controller differ too much for %s",
+			[]string{"synchronise the host's clock with the domain's (chronyc makestep)"}, event.IDFetchFailed},
+		{account.ErrWrongKey, agentapi.Kind_KIND_FAILED, "the domain refuses every known key of %s",
+			[]string{"the controllers may not agree on the password yet; the agent tries again by itself"}, event.IDFetchFailed},
+		{account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, "no domain controller answers for %s",
+			[]string{"gmsa doctor looks for the domain's controllers", "set servers of the domain in /etc/gmsa/agent.yaml if DNS does not know them"}, event.IDFetchFailed},
+	}
+}
+
+// coded is an error that knows its protocol's own code.
+type coded interface {
+	error
+	ProtocolCode() string
+}
+
+// failureOf says to the caller, who may use the account, why it cannot be had.
+func failureOf(err error, name string) error {
+	if _, ok := errors.AsType[*agentapi.Failure](err); ok {
+		return err
+	}
+	f := &agentapi.Failure{Kind: agentapi.Kind_KIND_FAILED, Message: fmt.Sprintf("cannot get the credentials of %s: %v", name, err), Err: err}
+	for _, c := range causes() {
+		if !errors.Is(err, c.reason) {
+			continue
+		}
+		f.Kind, f.EventID = c.kind, uint32(c.event)
+		f.Message = fill(c.message, name)
+		if e, ok := errors.AsType[*account.Error](err); ok && e.Err != nil {
+			f.Message += ": " + e.Err.Error()
+		}
+		for _, h := range c.hints {
+			f.Hints = append(f.Hints, fill(h, name))
+		}
+		break
+	}
+	if f.EventID == 0 && errors.Is(err, context.DeadlineExceeded) {
+		f.Kind, f.Message = agentapi.Kind_KIND_NO_CONTROLLER, fmt.Sprintf("the domain did not answer in time for %s", name)
+	}
+	if e, ok := errors.AsType[coded](err); ok {
+		f.Code = e.ProtocolCode()
+	}
+	return f
+}
+
+// storageFailure says why a lease's files cannot be written.
+func storageFailure(err error) error {
+	f := &agentapi.Failure{Kind: agentapi.Kind_KIND_FAILED, Message: "cannot write the lease", Err: err}
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		f.Message, f.Code = "the lease directory is full", "ENOSPC"
+		f.Hints = []string{"raise leases.size in /etc/gmsa/agent.yaml and remount: mount -o remount,size=512m /run/gmsa/leases"}
+	case errors.Is(err, syscall.EROFS):
+		f.Message, f.Code = "the lease directory is read-only", "EROFS"
+		f.Hints = []string{"mount -o remount,rw /run/gmsa/leases"}
+	case errors.Is(err, fs.ErrPermission):
+		f.Message, f.Code = "the agent may not give files to this owner", "EPERM"
+		f.Hints = []string{"an agent without root's rights makes leases for its own user alone"}
+	}
+	return f
+}
+
+// fill puts name in the place of every %s.
+func fill(format, name string) string { return strings.ReplaceAll(format, "%s", name) }

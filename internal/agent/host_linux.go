@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opengmsa/opengmsa/internal/agent/config"
+)
+
+// Harden keeps other processes of the same user out of this one, and its memory
+// out of core files (security 15), and its descriptors out of the programs that
+// it starts.
+func Harden() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("PR_SET_DUMPABLE: %w", err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("RLIMIT_CORE: %w", err)
+	}
+	return closeOnExec()
+}
+
+// closeOnExec keeps every descriptor from programs that are started. Our own are
+// opened so; this is for those that whoever started us left open.
+func closeOnExec() error {
+	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("close_range: %w", err)
+	}
+	return nil
+}
+
+// ErrRunning means that another agent serves the same socket or leases.
+var ErrRunning = errors.New("another agent is running")
+
+// Listen opens the agent's socket. What a killed agent left at its path is
+// replaced; a socket on which somebody answers is not.
+func Listen(c config.Config) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(c.Socket), 0o755); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if info, err := os.Lstat(c.Socket); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("socket %s: there is a file that is no socket", c.Socket)
+		}
+		if conn, err := net.DialTimeout("unix", c.Socket, time.Second); err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("socket %s: %w", c.Socket, ErrRunning)
+		}
+	}
+	// Bound under another name and with its final mode before it can be found.
+	temporary := c.Socket + ".new"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	err = os.Chmod(temporary, os.FileMode(c.SocketMode))
+	if err == nil {
+		err = os.Rename(temporary, c.Socket)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("socket: %w", err), l.Close(), os.Remove(temporary))
+	}
+	return l, nil
+}
+
+// lockFile takes a lock that goes with the process.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if err == unix.EWOULDBLOCK {
+			return nil, ErrRunning
+		}
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"weak"
+
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/ccache"
+	"github.com/opengmsa/opengmsa/krb5/keytab"
+	"github.com/opengmsa/opengmsa/managedpassword"
+	"github.com/opengmsa/opengmsa/secret"
+)
+
+// rendered are the files of one snapshot. Every lease of the account shares
+// them.
+type rendered struct {
+	ccache       secret.Bytes // empty as long as there are no tickets
+	keytab       secret.Bytes
+	clientKeytab secret.Bytes
+	keys         keyDigest
+}
+
+// keyDigest tells whether the keys of two snapshots are the same.
+type keyDigest [sha256.Size]byte
+
+func digestKeys(keytab, clientKeytab []byte) keyDigest {
+	h := sha256.New()
+	for _, b := range [][]byte{keytab, clientKeytab} {
+		fmt.Fprintf(h, "%d\n", len(b))
+		h.Write(b)
+	}
+	return keyDigest(h.Sum(nil))
+}
+
+// and is the digest of the keys of both.
+func (d keyDigest) and(o keyDigest) keyDigest {
+	return sha256.Sum256(append(d[:], o[:]...))
+}
+
+// renderer encodes each snapshot once, and forgets it when nobody holds the
+// snapshot any more. The zero value is ready.
+type renderer struct {
+	cache sync.Map // weak.Pointer[account.Snapshot] to *rendered
+}
+
+// render encodes a snapshot.
+func (r *renderer) render(s *account.Snapshot) (*rendered, error) {
+	key := weak.Make(s)
+	if v, ok := r.cache.Load(key); ok {
+		return v.(*rendered), nil
+	}
+	v, err := encode(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode the credentials of %s: %w", s.Account, err)
+	}
+	if old, loaded := r.cache.LoadOrStore(key, v); loaded {
+		return old.(*rendered), nil
+	}
+	runtime.AddCleanup(s, func(key weak.Pointer[account.Snapshot]) { r.cache.Delete(key) }, key)
+	return v, nil
+}
+
+func encode(s *account.Snapshot) (*rendered, error) {
+	acceptor, err := keytabOf(s.Acceptor, principals(s)).Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	initiator, err := keytabOf([]account.KeySet{s.Initiator}, []krb5.Principal{s.Principal}).Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	v := &rendered{
+		keytab: secret.New(acceptor), clientKeytab: secret.New(initiator),
+		keys: digestKeys(acceptor, initiator),
+	}
+	if len(s.Credentials) > 0 {
+		v.ccache = secret.New(ccache.Cache{Principal: s.Principal, Credentials: s.Credentials}.Append(nil))
+	}
+	return v, nil
+}
+
+// principals are the names under which clients may ask for a ticket to the
+// account: its own, and its SPNs.
+func principals(s *account.Snapshot) []krb5.Principal {
+	list := []krb5.Principal{s.Principal}
+	for _, spn := range s.SPNs {
+		// An SPN whose instance has a realm or is empty is no principal's name.
+		if strings.Contains(spn, "@") || strings.Contains("/"+spn+"/", "//") {
+			continue
+		}
+		p := krb5.Principal{Realm: s.Principal.Realm, Name: krb5.NewName(krb5.NameSrvHst, strings.Split(spn, "/")...)}
+		if !slices.ContainsFunc(list, p.Equal) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// keytabOf lists every key under every name. Entries have no time of their own,
+// so that a keytab's bytes change when its keys do and never else.
+func keytabOf(sets []account.KeySet, names []krb5.Principal) keytab.Keytab {
+	var kt keytab.Keytab
+	for _, name := range names {
+		for _, set := range sets {
+			for _, key := range set.Keys {
+				kt.Entries = append(kt.Entries, keytab.Entry{Principal: name, KVNO: set.KVNO, Key: key})
+			}
+		}
+	}
+	return kt
+}
+
+// keySets reads the keys that an agent before this one left in a keytab, for
+// the pool to accept with. The salt is not in a keytab; it is the one that the
+// account's name gives, unless the account was renamed since.
+func keySets(b []byte, principal string) []account.KeySet {
+	kt, err := keytab.Parse(b)
+	if err != nil {
+		return nil
+	}
+	var sets []account.KeySet
+	for _, e := range kt.Entries {
+		if e.Key == nil || len(e.Principal.Name.Components) != 1 || !strings.EqualFold(e.Principal.Name.Components[0], principal) {
+			continue
+		}
+		i := slices.IndexFunc(sets, func(s account.KeySet) bool { return s.KVNO == e.KVNO })
+		if i < 0 {
+			sets = append(sets, account.KeySet{KVNO: e.KVNO, Salt: managedpassword.Salt(e.Principal.Realm, principal)})
+			i = len(sets) - 1
+		}
+		sets[i].Keys = append(sets[i].Keys, e.Key)
+	}
+	return sets
+}
