@@ -103,7 +103,7 @@ func CheckEach(sd *SecurityDescriptor, token Token, desired Mask, objects ...Obj
 	}
 	tree.grant(0, preGranted(sd, token))
 	if sd.DACL == nil {
-		tree.grant(0, ^Mask(AccessSystemSecurity))
+		tree.grant(0, ^AccessSystemSecurity)
 	} else {
 		for i := range sd.DACL.ACEs {
 			tree.apply(&sd.DACL.ACEs[i], token, sd.Owner)

@@ -22,7 +22,7 @@ var leaks = []string{
 	material,
 	hex.EncodeToString([]byte(material)),
 	strings.ToUpper(hex.EncodeToString([]byte(material))),
-	strings.Trim(fmt.Sprint([]byte(material)), "[]"),        // decimal, as %v prints a slice
+	strings.Trim(fmt.Sprintf("%d", []byte(material)), "[]"), // decimal, as %v prints a slice
 	strings.Trim(fmt.Sprintf("%o", []byte(material)), "[]"), // octal
 	strings.Trim(fmt.Sprintf("%b", []byte(material)), "[]"),
 	"VHIwdWI0ZG9yJjMtaHVudGVyMg", // base64
@@ -137,7 +137,8 @@ func TestSlogNeverPrints(t *testing.T) {
 		} {
 			var buf bytes.Buffer
 			log := slog.New(make(&buf))
-			log.With("with", v).WithGroup("g").Error("message", "key", v, slog.Any("any", v), slog.Group("group", "k", v))
+			log.With("with", v).WithGroup("g").Error("message", "key", v)
+			log.Error("message", slog.Any("any", v), slog.Group("group", "k", v))
 			if leaksIn(buf.String()) {
 				t.Errorf("%s handler prints a %s: %s", handler, name, &buf)
 			}

@@ -131,7 +131,7 @@ func hintsOf(err error) []string {
 	}
 	var walk func(error)
 	walk = func(err error) {
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // each error of the tree is visited by itself
 		case *Error:
 			add(e.Hints...)
 		case *agentapi.Failure:
@@ -139,7 +139,7 @@ func hintsOf(err error) []string {
 		case interface{ Hint() string }:
 			add(e.Hint())
 		}
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // as above
 		case interface{ Unwrap() error }:
 			walk(e.Unwrap())
 		case interface{ Unwrap() []error }:

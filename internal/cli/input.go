@@ -65,11 +65,14 @@ func (a *app) passwordFrom(path, question string) (secret.Bytes, error) {
 
 // refuseShared refuses a password file that everybody on the system can read.
 func refuseShared(path string) error {
-	info, err := os.Stat(path)
-	if path == "-" || err != nil || !info.Mode().IsRegular() {
-		return nil // reading it will tell
+	if path == "-" {
+		return nil
 	}
-	if worldReadable(info) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("password file: %w", err)
+	}
+	if info.Mode().IsRegular() && worldReadable(info) {
 		return failure(Usage, fmt.Errorf("password file %s can be read by everybody (mode %04o)", path, info.Mode().Perm())).
 			hint("chmod 600 %s", path)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,10 +104,8 @@ func serverName(s, realm string) (krb5.PrincipalName, error) {
 		s = s[:at]
 	}
 	parts := strings.Split(s, "/")
-	for _, p := range parts {
-		if p == "" {
-			return krb5.PrincipalName{}, failure(Usage, fmt.Errorf("%q is no service principal name", s)).hint("write it as SERVICE/HOST, such as HTTP/app.contoso.com")
-		}
+	if slices.Contains(parts, "") {
+		return krb5.PrincipalName{}, failure(Usage, fmt.Errorf("%q is no service principal name", s)).hint("write it as SERVICE/HOST, such as HTTP/app.contoso.com")
 	}
 	switch {
 	case strings.EqualFold(parts[0], "krbtgt") && len(parts) == 1:

@@ -61,7 +61,6 @@ var (
 	statusAccessDenied    = win32Status{5, "ERROR_ACCESS_DENIED"}
 	statusTimeout         = win32Status{1460, "ERROR_TIMEOUT"}
 	statusNoLogonServers  = win32Status{1311, "ERROR_NO_LOGON_SERVERS"}
-	statusNoSuchUser      = win32Status{1317, "ERROR_NO_SUCH_USER"}
 	statusLogonFailure    = win32Status{1326, "ERROR_LOGON_FAILURE"}
 	statusLogonHours      = win32Status{1328, "ERROR_INVALID_LOGON_HOURS"}
 	statusWorkstation     = win32Status{1329, "ERROR_INVALID_WORKSTATION"}
