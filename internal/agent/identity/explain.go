@@ -1,0 +1,53 @@
+package identity
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opengmsa/opengmsa/internal/ad"
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agent/plugin"
+	"github.com/opengmsa/opengmsa/internal/kclient"
+	"github.com/opengmsa/opengmsa/internal/ldapc"
+	"github.com/opengmsa/opengmsa/internal/locate"
+)
+
+// explain gives an error of the layers below the reason that package account
+// branches on. The order counts: an identity that was refused is the host's
+// trouble, whatever the KDC's code for it was, and one that could not be checked
+// because nobody answered is not.
+func explain(err error, controller string) error {
+	reasons := []struct{ is, reason error }{
+		{context.Canceled, account.ErrNoController},
+		{context.DeadlineExceeded, account.ErrNoController},
+		{locate.ErrNoController, account.ErrNoController},
+		{kclient.ErrUnreachable, account.ErrNoController},
+		{kclient.ErrSkew, account.ErrSkew},
+		{plugin.ErrLoad, account.ErrHost},
+		{plugin.ErrFetch, account.ErrHost},
+		{ad.ErrIdentity, account.ErrHost},
+		{ad.ErrWithheld, account.ErrWithheld},
+		{ad.ErrNoRootKey, account.ErrNoRootKey},
+		{ad.ErrNotFound, account.ErrNotFound},
+		{ad.ErrNotGMSA, account.ErrNotFound},
+		{ldapc.ErrEncryptionRequired, account.ErrUnsealed},
+		{ldapc.ErrNotEncrypted, account.ErrUnsealed},
+		{kclient.ErrWrongKey, account.ErrWrongKey},
+		{kclient.ErrRevoked, account.ErrDisabled},
+		{kclient.ErrExpired, account.ErrDisabled},
+		{kclient.ErrUnknownClient, account.ErrNotFound},
+		{kclient.ErrEType, account.ErrNoEncType},
+	}
+	e := &account.Error{Reason: account.ErrNoController, Controller: controller, Err: err}
+	if salt, ok := errors.AsType[*kclient.SaltError](err); ok {
+		e.Reason, e.Salt = account.ErrSalt, salt.Salt
+		return e
+	}
+	for _, r := range reasons {
+		if errors.Is(err, r.is) {
+			e.Reason = r.reason
+			break
+		}
+	}
+	return e
+}

@@ -1,0 +1,216 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/opengmsa/opengmsa/internal/ad"
+	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/kclient"
+	"github.com/opengmsa/opengmsa/internal/lease"
+	"github.com/opengmsa/opengmsa/internal/locate"
+	"github.com/opengmsa/opengmsa/krb5"
+)
+
+// member is one identity of the set: a domain, and who this host is there. It is
+// the account.Domain of the accounts that are read with it.
+type member struct {
+	domain *ad.Domain
+	source source
+	opt    Options
+
+	// mu guards the fields below; no request runs while it is held, apart from
+	// what the source asks of its store, so that a hundred callers ask it once.
+	mu      sync.Mutex
+	session *ad.Session
+	// rejected counts the sets of credentials that the KDC refused since one was
+	// accepted: the source's next choice is taken then.
+	rejected int
+	expires  time.Time // of the host's ticket
+	err      error     // of the last request that failed for the identity's sake
+}
+
+var _ account.Domain = (*member)(nil)
+
+// ReadPassword implements account.Domain.
+func (m *member) ReadPassword(ctx context.Context, name string, hint account.ReadHint) (account.Reading, error) {
+	parsed, err := adproto.ParseAccountName(name)
+	if err != nil {
+		return account.Reading{}, explain(err, "")
+	}
+	var p ad.ManagedPassword
+	err = m.with(ctx, hint.FreshTicket, func(s *ad.Session) (err error) {
+		p, err = s.ManagedPassword(ctx, parsed, ad.Hint{Avoid: hint.Avoid})
+		return err
+	})
+	if err != nil {
+		return account.Reading{}, explain(err, "")
+	}
+	r := account.Reading{
+		Blob: p.Blob, KVNO: p.Account.KVNO, Name: p.Account.Name, SID: p.Account.SID,
+		DNSHostName: p.Account.DNSHostName, SPNs: p.Account.SPNs, EncTypes: uint32(p.Account.EncTypes), Controller: p.Controller,
+	}
+	if p.Account.MSA != nil {
+		r.ID = p.Account.MSA.ID
+	}
+	return r, nil
+}
+
+// Authenticate implements account.Domain. It needs nothing of the host's own
+// identity.
+func (m *member) Authenticate(ctx context.Context, req account.AuthRequest) (account.Authentication, error) {
+	as := kclient.ASRequest{
+		Client: req.Client.Name, Secret: kclient.SaltedKeys(req.Salt, req.Proven, req.Keys...),
+		Lifetime: req.Lifetime, Prefer: req.Controller,
+	}
+	if req.Forwardable {
+		as.Options |= krb5.OptForwardable
+	}
+	res, err := m.domain.Kerberos().AS(ctx, as)
+	if err != nil {
+		return account.Authentication{}, explain(err, controllerOf(err))
+	}
+	return account.Authentication{Credential: res.Credential, KVNO: res.KVNO, Controller: res.KDC.Host}, nil
+}
+
+// ServiceTicket implements account.Domain.
+func (m *member) ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+	res, err := m.domain.Kerberos().TGS(ctx, kclient.TGSRequest{TGT: tgt, Server: service})
+	if err != nil {
+		return krb5.Credential{}, explain(err, controllerOf(err))
+	}
+	return res.Credential, nil
+}
+
+func controllerOf(err error) string {
+	if e, ok := errors.AsType[*kclient.Error](err); ok {
+		return e.KDC.Host
+	}
+	return ""
+}
+
+// maxCredentials bounds how many sets of a source's credentials one request
+// tries: the ones in use, those that the store has now, and the key before them
+// in a keytab that another program or another controller is ahead of.
+const maxCredentials = 3
+
+// with runs ask in the identity's session. When the domain does not accept the
+// identity's own credentials they are fetched again, because they may have been
+// changed since: a portable account rotates without an outage.
+func (m *member) with(ctx context.Context, fresh bool, ask func(*ad.Session) error) error {
+	var err error
+	for try := range maxCredentials {
+		var s *ad.Session
+		if s, err = m.open(ctx); err != nil {
+			m.note(time.Time{}, err)
+			return err
+		}
+		if fresh && try == 0 {
+			s.Refresh()
+		}
+		err = ask(s)
+		if !errors.Is(err, ad.ErrIdentity) || !errors.Is(err, kclient.ErrWrongKey) {
+			m.accepted(ctx, s, err)
+			return err
+		}
+		m.reject(s)
+	}
+	m.note(time.Time{}, err)
+	return err
+}
+
+// open returns the session, made anew with the source's credentials if there is
+// none.
+func (m *member) open(ctx context.Context) (*ad.Session, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session != nil {
+		return m.session, nil
+	}
+	id, err := m.source.credentials(ctx, m.rejected)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ad.ErrIdentity, err)
+	}
+	m.session, err = ad.Open(m.domain, id)
+	return m.session, err
+}
+
+// reject drops a session whose credentials were refused, unless another caller
+// has done so already.
+func (m *member) reject(s *ad.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session != s {
+		return
+	}
+	m.session = nil
+	m.rejected++
+	// A session that others still use ends their requests with it; they are
+	// refused for the same reason.
+	_ = s.Close()
+}
+
+// accepted notes how the identity stands after a request that was not refused
+// for its sake.
+func (m *member) accepted(ctx context.Context, s *ad.Session, err error) {
+	if err != nil && errors.Is(err, ad.ErrIdentity) {
+		m.note(time.Time{}, err)
+		return
+	}
+	// The ticket is at hand: the session has just used it.
+	tgt, tgtErr := s.TGT(ctx)
+	if tgtErr != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rejected, m.expires, m.err = 0, tgt.EndTime, nil
+}
+
+func (m *member) note(expires time.Time, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expires, m.err = expires, err
+}
+
+func (m *member) state() (expires time.Time, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.expires, m.err
+}
+
+// realmTimeout bounds the look-up of controllers for a krb5.conf. The locator
+// has them in memory after the account was read.
+const realmTimeout = 2 * time.Second
+
+// realm is the domain for a krb5.conf. Addresses are written instead of names, so
+// that a container needs no DNS of the domain to get service tickets.
+func (m *member) realm() lease.Realm {
+	r := lease.Realm{Name: m.domain.Realm(), Domain: m.domain.Name()}
+	ctx, cancel := context.WithTimeout(context.Background(), realmTimeout)
+	defer cancel()
+	controllers, err := m.domain.Locator().Controllers(ctx, locate.Any)
+	if err != nil {
+		return r // Clients ask DNS then.
+	}
+	for _, c := range controllers {
+		r.KDCs = append(r.KDCs, withoutPort(c.Endpoint(locate.Kerberos), "88"))
+		r.Kpasswd = append(r.Kpasswd, withoutPort(c.Endpoint(locate.Kpasswd), "464"))
+	}
+	return r
+}
+
+// withoutPort drops the standard port from an IPv4 endpoint; an IPv6 one keeps
+// its brackets and its port.
+func withoutPort(endpoint, standard string) string {
+	host, port, err := net.SplitHostPort(endpoint)
+	if err != nil || port != standard || net.ParseIP(host).To4() == nil {
+		return endpoint
+	}
+	return host
+}
