@@ -24,6 +24,9 @@ var (
 	// ErrNoRootKey: the domain has no KDS root key that makes the account's
 	// password.
 	ErrNoRootKey = errors.New("no usable KDS root key")
+	// ErrInterval: the account's msDS-ManagedPasswordInterval is 0, for which no
+	// password exists. It cannot be changed: the account must be made anew.
+	ErrInterval = errors.New("the managed password interval is 0 days")
 	// ErrNoSecret: the operation needs a password or key, and the identity is a
 	// ticket.
 	ErrNoSecret = errors.New("the identity has no password or key of its own")

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-ldap/ldap/v3"
+
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/ldapc"
 	"github.com/opengmsa/opengmsa/internal/locate"
@@ -39,7 +41,8 @@ const passwordAttr = "msDS-ManagedPassword"
 // Where the directory stays silent about it the error is a [*WithheldError]:
 // after [Session.Refresh] it is worth asking once more, since the identity's
 // groups count as they were when its tickets were issued. Other errors are
-// [ErrNotFound], [ErrNotGMSA], [ErrNoRootKey] and [ldapc.ErrEncryptionRequired].
+// [ErrNotFound], [ErrNotGMSA], [ErrNoRootKey], [ErrInterval] and
+// [ldapc.ErrEncryptionRequired].
 func (s *Session) ManagedPassword(ctx context.Context, name adproto.AccountName, h Hint) (ManagedPassword, error) {
 	return read(ctx, s, locate.GMSA, h, func(ctx context.Context, conn *ldapc.Conn, c locate.Controller) (ManagedPassword, error) {
 		for {
@@ -93,13 +96,8 @@ func (s *Session) forget(name adproto.AccountName) {
 // readPassword makes the two searches.
 func (s *Session) readPassword(ctx context.Context, conn *ldapc.Conn, c locate.Controller, dn string) (ManagedPassword, error) {
 	e, err := conn.Read(ctx, dn, passwordAttr, "objectClass")
-	switch {
-	case noRootKey(err):
-		return ManagedPassword{}, fmt.Errorf("%w: %w", ErrNoRootKey, err)
-	case errors.Is(err, ldapc.ErrNoSuchObject):
-		return ManagedPassword{}, fmt.Errorf("%s: %w: %w", dn, ErrNotFound, err)
-	case err != nil:
-		return ManagedPassword{}, err
+	if err != nil {
+		return ManagedPassword{}, s.whyNoPassword(ctx, conn, dn, err)
 	}
 	raw := e.GetEqualFoldRawAttributeValue(passwordAttr)
 	defer clear(raw)
@@ -124,13 +122,30 @@ func (s *Session) readPassword(ctx context.Context, conn *ldapc.Conn, c locate.C
 	return p, nil
 }
 
-// noRootKey reports NTE_NO_KEY, which comes with the result noSuchObject.
-func noRootKey(err error) bool {
-	e, ok := errors.AsType[*ldapc.Error](err)
-	return ok && e.Win32 == nteNoKey
-}
+// nteNoKey is NTE_NO_KEY, [MS-ERREF] 2.1.1. It comes with the result
+// noSuchObject.
+const nteNoKey = 0x8009000D
 
-const nteNoKey = 0x8009000D // NTE_NO_KEY, [MS-ERREF] 2.1.1
+// whyNoPassword finds the reason of a failed read of a password. A controller
+// that cannot derive one says operationsError and little more.
+func (s *Session) whyNoPassword(ctx context.Context, conn *ldapc.Conn, dn string, err error) error {
+	e, ok := errors.AsType[*ldapc.Error](err)
+	switch {
+	case !ok || errors.Is(err, ldapc.ErrEncryptionRequired):
+		return err
+	case e.Win32 == nteNoKey:
+		return fmt.Errorf("%w: %w", ErrNoRootKey, err)
+	case errors.Is(err, ldapc.ErrNoSuchObject):
+		return fmt.Errorf("%s: %w: %w", dn, ErrNotFound, err)
+	case e.Code != ldap.LDAPResultOperationsError:
+		return err
+	}
+	entry, readErr := conn.Read(ctx, dn, "msDS-ManagedPasswordInterval")
+	if readErr == nil && entry.GetEqualFoldAttributeValue("msDS-ManagedPasswordInterval") == "0" {
+		return fmt.Errorf("%s: %w: %w", dn, ErrInterval, err)
+	}
+	return fmt.Errorf("%s: %w: %w", dn, ErrNoRootKey, err)
+}
 
 // ChangePassword changes the identity's own password by Kerberos (RFC 3244): a
 // host's, where the agent keeps it. Both are UTF-8. Errors are

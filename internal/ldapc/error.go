@@ -107,6 +107,19 @@ func (e *Error) Hint() string {
 	return win32Failures[e.Win32].hint
 }
 
+// ProtocolCode is the result code with Active Directory's own, such as "LDAP 49
+// data 52e" or "LDAP 1 0000202D".
+func (e *Error) ProtocolCode() string {
+	s := fmt.Sprintf("LDAP %d", e.Code)
+	switch {
+	case e.Data != 0:
+		s += fmt.Sprintf(" data %x", e.Data)
+	case e.Win32 != 0:
+		s += fmt.Sprintf(" %08X", e.Win32)
+	}
+	return s
+}
+
 // Is maps the codes to the sentinels of this package.
 func (e *Error) Is(target error) bool {
 	switch target {
@@ -132,6 +145,7 @@ func (e *Error) Is(target error) bool {
 const (
 	secBadBindings            = 0x80090346 // SEC_E_BAD_BINDINGS
 	dsConfidentialityRequired = 0x202D     // ERROR_DS_CONFIDENTIALITY_REQUIRED
+	dsOperationsError         = 0x2020     // ERROR_DS_OPERATIONS_ERROR
 )
 
 type failure struct{ cause, hint string }
@@ -157,7 +171,7 @@ var logonFailures = map[uint32]failure{
 var win32Failures = map[uint32]failure{
 	0x5:                       {"access denied", "check the rights of the account on this object"},
 	0x52d:                     {"the password does not meet the domain's policy", "use a longer or more varied password"},
-	0x2020:                    {"the directory answers nothing but the rootDSE before a bind", ""},
+	dsOperationsError:         {"the directory could not do it", ""},
 	0x2028:                    {"a stronger authentication is required", "use sealing or TLS"},
 	dsConfidentialityRequired: {"this attribute is given out over encrypted connections only", "use sealing or TLS"},
 	0x202f:                    {"a constraint of the directory is violated", ""},

@@ -2,6 +2,7 @@ package ldapc
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -22,7 +23,7 @@ func TestCodesOfActiveDirectoryAreParsed(t *testing.T) {
 		{"missing channel binding", 49, "80090346: LdapErr: DSID-0C0905BE, comment: AcceptSecurityContext error, data 80090346, v4563", 0x80090346, 0x80090346, ErrChannelBinding, "channel binding"},
 		{"a plain connection", 1, "0000202D: Viewing msDS-ManagedPassword requires an encrypted connection", 0x202d, 0, ErrEncryptionRequired, "encrypted"},
 		{"no root key", 32, "8009000D", 0x8009000d, 0, ErrNoSuchObject, "KDS root key"},
-		{"no bind", 1, notAuthenticated, 0x2020, 0, nil, "rootDSE"},
+		{"no bind", 1, notAuthenticated, 0x2020, 0, nil, "could not"},
 		{"no rights", 50, "00002098: SecErr: DSID-031514A0, problem 4003 (INSUFF_ACCESS_RIGHTS), data 0", 0x2098, 0, ErrAccess, "rights"},
 		{"signing required", 8, "00002028: LdapErr: DSID-0C090202, comment: The server requires binds to turn on integrity checking", 0x2028, 0, ErrNotEncrypted, "stronger"},
 		{"an entry twice", 68, "00002071: samldb: Account name (sAMAccountName) 'x' already in use!", 0x2071, 0, ErrExists, "exists"},
@@ -36,6 +37,9 @@ func TestCodesOfActiveDirectoryAreParsed(t *testing.T) {
 			if errors.Is(e, s) != (s == c.is) {
 				t.Errorf("%s: is %v: %t", c.name, s, errors.Is(e, s))
 			}
+		}
+		if code := e.ProtocolCode(); !strings.HasPrefix(code, fmt.Sprintf("LDAP %d", c.code)) || c.data == 0x52e && !strings.HasSuffix(code, "data 52e") || c.win32 == 0x202d && code != "LDAP 1 0000202D" {
+			t.Errorf("%s: %s", c.name, code)
 		}
 		if !strings.Contains(e.Cause(), c.cause) || !strings.Contains(e.Error(), c.message) {
 			t.Errorf("%s: %v", c.name, e)
