@@ -23,6 +23,9 @@ const (
 	udpWait  = time.Second
 	// maxIdle is how many connections are kept for one address.
 	maxIdle = 32
+	// keptWait is how long an answer may take on a connection that was kept: a
+	// router may have forgotten it, and nobody says so.
+	keptWait = 2 * time.Second
 	// firstRead holds a usual reply: with a PAC about 1,700 bytes.
 	firstRead = 4096
 )
@@ -37,11 +40,13 @@ var errFraming = errors.New("malformed frame")
 // 7.2.2.
 func (c *Client) tcp(ctx context.Context, address string, request []byte) ([]byte, error) {
 	if conn := c.conns.get(address); conn != nil {
-		reply, err := c.overTCP(ctx, address, conn, request)
+		kept, cancel := context.WithTimeoutCause(ctx, keptWait, errNoAnswer)
+		reply, err := c.overTCP(kept, address, conn, request)
+		cancel()
 		if err == nil || ctx.Err() != nil || errors.Is(err, errFraming) {
 			return reply, err
 		}
-		// The controller closed it meanwhile, and the others probably too.
+		// It was closed meanwhile, or is dead, and the others probably too.
 		c.conns.drop(address)
 	}
 	conn, err := c.cfg.Dial(ctx, "tcp", address)

@@ -460,18 +460,25 @@ func TestKeptConnection(t *testing.T) {
 		ask(1)
 		ask(1)
 		// The controller closes it: the next request takes a new one.
-		k.frame = func([]byte) []byte { k.frame = nil; return nil }
+		k.once(func([]byte) []byte { return nil })
 		ask(2)
 		if w.failed != nil {
 			t.Errorf("reported %v", w.failed)
 		}
+		// A router forgets it: the request is lost without a word.
+		began := time.Now()
+		k.once(func([]byte) []byte { time.Sleep(time.Minute); return nil })
+		ask(3)
+		if d := time.Since(began); d != 2*time.Second {
+			t.Errorf("took %v", d)
+		}
 		time.Sleep(20 * time.Second)
-		ask(2)
+		ask(3)
 		time.Sleep(61 * time.Second)
 		if n := k.connections(); n != 0 {
 			t.Errorf("%d connections are open after a minute", n)
 		}
-		ask(3)
+		ask(4)
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
@@ -479,7 +486,7 @@ func TestKeptConnection(t *testing.T) {
 		if n := k.connections(); n != 0 {
 			t.Errorf("%d connections are open after Close", n)
 		}
-		ask(4)
+		ask(5)
 	})
 }
 

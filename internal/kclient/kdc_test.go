@@ -42,6 +42,7 @@ type testKDC struct {
 	passwd  func(*kpasswd.Reply, *krb5.EncAPRepPart, kpasswd.Request)
 
 	mu       sync.Mutex
+	oneFrame func([]byte) []byte // see once
 	requests int
 	dialled  map[string]int
 	open     int // connections that the client has not closed
@@ -119,8 +120,8 @@ func (k *testKDC) serveTCP(conn net.Conn) {
 		}
 		reply := k.answer(request)
 		wire := append(binary.BigEndian.AppendUint32(nil, uint32(len(reply))), reply...)
-		if k.frame != nil {
-			wire = k.frame(wire)
+		if frame := k.takeFrame(); frame != nil {
+			wire = frame(wire)
 		}
 		if wire == nil {
 			return
@@ -129,6 +130,24 @@ func (k *testKDC) serveTCP(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// takeFrame is the lie about framing: once's, or frame.
+func (k *testKDC) takeFrame() func([]byte) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.oneFrame; f != nil {
+		k.oneFrame = nil
+		return f
+	}
+	return k.frame
+}
+
+// once lies about the framing of the next answer.
+func (k *testKDC) once(f func([]byte) []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.oneFrame = f
 }
 
 // serveUDP drops everything at "lossy:88", and says 52 elsewhere.

@@ -145,6 +145,16 @@ func TestSambaConnectionIsKept(t *testing.T) {
 	}
 }
 
+func TestSambaIPv6(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{IPv6: true})
+	for _, udp := range []bool{false, true} {
+		c := client(t, dc, func(cfg *kclient.Config) { cfg.KDCs = kclient.StaticKDCs(dc.IP6.String()); cfg.UDP = udp })
+		if res := must[kclient.Result](t)(c.AS(t.Context(), host())); res.KDC.Kerberos != "[::1]:88" {
+			t.Errorf("answered by %v", res.KDC)
+		}
+	}
+}
+
 func TestSambaUDPThenTCP(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{})
 	var n counter
