@@ -18,6 +18,7 @@ func (a *app) agent() *cobra.Command {
 		Use:   "agent",
 		Short: "The credential guard of this host",
 	}
+	c.AddCommand(a.platformAgent()...)
 	c.AddCommand(a.agentStatus(), a.agentReload())
 	return c
 }
