@@ -734,17 +734,32 @@ func (r Ring) Restore(sets []KeySet, now time.Time) Ring {
 	sets = slices.Clone(sets)
 	slices.SortStableFunc(sets, func(a, b KeySet) int { return cmp.Compare(a.KVNO, b.KVNO) })
 	for _, s := range sets {
-		if len(s.Keys) == 0 {
-			continue
+		for _, keys := range apart(s.Keys) {
+			p := Password{Salt: s.Salt, Keys: keys}
+			i := r.find(p)
+			if i < 0 {
+				i = len(r.held)
+				r.insert(i, held{Password: p, used: true, until: now})
+			}
+			r.held[i].prove(s.KVNO, time.Time{})
+			r.current = len(r.held) - 1
 		}
-		p := Password{Salt: s.Salt, Keys: s.Keys}
-		i := r.find(p)
-		if i < 0 {
-			i = len(r.held)
-			r.insert(i, held{Password: p, used: true, until: now})
-		}
-		r.held[i].prove(s.KVNO, time.Time{})
-		r.current = len(r.held) - 1
 	}
 	return r
+}
+
+// apart separates the keys of several passwords that a keytab holds under one
+// version: each has one key of a type.
+func apart(keys []*crypto.Key) [][]*crypto.Key {
+	var out [][]*crypto.Key
+	seen := make(map[crypto.EType]int)
+	for _, k := range keys {
+		n := seen[k.EType()]
+		if n == len(out) {
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], k)
+		seen[k.EType()]++
+	}
+	return out
 }

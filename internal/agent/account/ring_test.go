@@ -209,6 +209,17 @@ func TestRestoreKeepsWhatTheDomainDoesNotGive(t *testing.T) {
 	}
 }
 
+// A keytab's reader may put two passwords of one version into one set.
+func TestRestoreTakesPasswordsApart(t *testing.T) {
+	both := KeySet{KVNO: 8, Keys: []*crypto.Key{numbered(3).Keys[0], numbered(2).Keys[0]}}
+	r := Ring{}.Restore([]KeySet{both}, epoch)
+	r, _ = r.Observe(observed(3, 8, epoch.Add(time.Second), time.Hour))
+	sets := r.AcceptorKeys(epoch.Add(time.Second))
+	if got := fmt.Sprint(numbers(sets)); got != "map[8:3]" || len(sets) != 2 || numberOf(sets[1].Keys[0]) != 2 {
+		t.Errorf("%d sets, first of each number %s", len(sets), got)
+	}
+}
+
 // An announced password whose period was slept through may have been used by a
 // controller that was awake: it stays acceptable for as long as its tickets.
 func TestSleptThroughAnnouncementIsKept(t *testing.T) {
