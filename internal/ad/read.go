@@ -72,7 +72,10 @@ func read[T any](ctx context.Context, s *Session, need locate.Need, h Hint, ask 
 			}
 			hedge.Reset(s.d.cfg.HedgeAfter)
 		case <-hedge.C:
+			slow := r.started - 1
 			if r.start(ctx) {
+				// The tickets for the next one should not wait for this one too.
+				s.d.locator.Failed(list[slow])
 				hedge.Reset(s.d.cfg.HedgeAfter)
 			}
 		case <-ctx.Done():

@@ -30,7 +30,7 @@ type Session struct {
 	closed bool
 	tgt    krb5.Credential  // zero until it is needed
 	epoch  int              // counts the calls of Refresh
-	slots  map[string]*slot // by controller name
+	slots  map[string]*slot // by endpoint: a controller may have several addresses
 	open   map[*conn]bool   // every connection, retired ones too
 	names  map[string]string
 }
@@ -145,10 +145,10 @@ func (s *Session) TGT(ctx context.Context) (krb5.Credential, error) {
 // it was there before.
 func (s *Session) conn(ctx context.Context, c locate.Controller) (cn *conn, kept bool, err error) {
 	s.mu.Lock()
-	sl := s.slots[c.Name]
+	sl := s.slots[c.Endpoint(locate.LDAP)]
 	if sl == nil {
 		sl = &slot{lock: make(lock, 1)}
-		s.slots[c.Name] = sl
+		s.slots[c.Endpoint(locate.LDAP)] = sl
 	}
 	s.mu.Unlock()
 	if err := sl.lock.acquire(ctx); err != nil {
@@ -266,7 +266,7 @@ func (s *Session) ldapTicket(ctx context.Context, c locate.Controller) (krb5.Cre
 func (s *Session) drop(c locate.Controller) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sl := s.slots[c.Name]; sl != nil && sl.conn != nil {
+	if sl := s.slots[c.Endpoint(locate.LDAP)]; sl != nil && sl.conn != nil {
 		_ = sl.conn.Close()
 		s.retire(sl.conn)
 		sl.conn = nil

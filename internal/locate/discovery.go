@@ -37,8 +37,8 @@ type discovery struct {
 	cfg    *Config
 	need   Need
 	causes []error
-	aside  map[netip.Addr]bool // addresses that failed lately
-	site   string              // what the controllers say
+	aside  map[netip.AddrPort]bool // who failed lately
+	site   string                  // what the controllers say
 }
 
 // run finds the controllers of the site, and those of the whole domain if that
@@ -52,7 +52,7 @@ func (d *discovery) run(ctx context.Context, site string) ([]Controller, error) 
 	if site != "" {
 		found = d.pingAll(ctx, d.fromDNS(ctx, site))
 	}
-	if !slices.ContainsFunc(found, func(c Controller) bool { return d.need.meets(c.Flags) && !d.aside[c.Addr] }) {
+	if !slices.ContainsFunc(found, func(c Controller) bool { return d.need.meets(c.Flags) && !d.aside[c.key()] }) {
 		found = merge(found, d.pingAll(ctx, d.fromDNS(ctx, "")))
 	}
 	if d.cfg.Site == "" && d.site != "" && !strings.EqualFold(d.site, site) && !slices.ContainsFunc(found, inOwnSite) {
@@ -86,10 +86,10 @@ func (d *discovery) finish(ctx context.Context, found []Controller) ([]Controlle
 	return found, nil
 }
 
-// merge appends the controllers of b whose address a does not have.
+// merge appends the controllers of b that a does not have.
 func merge(a, b []Controller) []Controller {
 	for _, c := range b {
-		if !slices.ContainsFunc(a, func(o Controller) bool { return o.Addr == c.Addr && o.Ports == c.Ports }) {
+		if !slices.ContainsFunc(a, func(o Controller) bool { return o.key() == c.key() }) {
 			a = append(a, c)
 		}
 	}

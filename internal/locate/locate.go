@@ -145,6 +145,10 @@ func (c Controller) Endpoint(s Service) string {
 	return net.JoinHostPort(c.Addr.String(), strconv.Itoa(int(port)))
 }
 
+// key tells controllers apart: one host may have several addresses, and in a
+// test one address several controllers.
+func (c Controller) key() netip.AddrPort { return netip.AddrPortFrom(c.Addr, c.Ports.LDAP) }
+
 // String is the name and the address.
 func (c Controller) String() string { return fmt.Sprintf("%s (%s)", c.Name, c.Addr) }
 
@@ -198,7 +202,7 @@ type Locator struct {
 	asked   time.Time // when the discovery that made found ended
 	expires time.Time
 	site    string // learnt from a reply, or configured
-	aside   map[netip.Addr]time.Time
+	aside   map[netip.AddrPort]time.Time
 	flight  chan struct{} // closed when the discovery under way ends; nil if none
 }
 
@@ -226,7 +230,7 @@ func New(cfg Config) (*Locator, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Locator{cfg: cfg, site: cfg.Site, aside: map[netip.Addr]time.Time{}}, nil
+	return &Locator{cfg: cfg, site: cfg.Site, aside: map[netip.AddrPort]time.Time{}}, nil
 }
 
 func setDefault(d *time.Duration, v time.Duration) {
@@ -285,7 +289,7 @@ func (l *Locator) suitable(need Need) (list []Controller, healthy bool) {
 	for _, c := range l.found {
 		switch {
 		case !need.meets(c.Flags):
-		case now.Before(l.aside[c.Addr]):
+		case now.Before(l.aside[c.key()]):
 			last = append(last, c)
 		default:
 			list = append(list, c)
@@ -298,7 +302,7 @@ func (l *Locator) suitable(need Need) (list []Controller, healthy bool) {
 func (l *Locator) refresh(ctx context.Context, need Need) ([]Controller, error) {
 	l.mu.Lock()
 	site, now := l.site, l.cfg.Now()
-	d := &discovery{cfg: &l.cfg, need: need, aside: map[netip.Addr]bool{}}
+	d := &discovery{cfg: &l.cfg, need: need, aside: map[netip.AddrPort]bool{}}
 	for addr, until := range l.aside {
 		d.aside[addr] = now.Before(until)
 	}
@@ -338,7 +342,7 @@ func (l *Locator) refresh(ctx context.Context, need Need) ([]Controller, error) 
 func (l *Locator) Failed(c Controller) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.aside[c.Addr] = l.cfg.Now().Add(l.cfg.SetAside)
+	l.aside[c.key()] = l.cfg.Now().Add(l.cfg.SetAside)
 }
 
 // Forget drops what is remembered, so that the next call asks anew.
