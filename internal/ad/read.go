@@ -14,8 +14,11 @@ import (
 	"github.com/opengmsa/opengmsa/internal/locate"
 )
 
-// Hint says which controllers a read should prefer to avoid.
+// Hint says which controllers a read should ask first or last. Both are wishes:
+// the others are asked where those do not answer.
 type Hint struct {
+	// Prefer is the name of the controller to ask first.
+	Prefer string
 	// Avoid names controllers that are asked last, such as the one whose answer
 	// turned out to be stale.
 	Avoid []string
@@ -27,13 +30,16 @@ func (s *Session) controllers(ctx context.Context, need locate.Need, h Hint) ([]
 	if err != nil {
 		return nil, err
 	}
-	avoided := func(c locate.Controller) int {
-		if slices.Contains(h.Avoid, c.Name) {
-			return 1
+	rank := func(c locate.Controller) int {
+		switch {
+		case slices.Contains(h.Avoid, c.Name):
+			return 2
+		case c.Name == h.Prefer:
+			return 0
 		}
-		return 0
+		return 1
 	}
-	slices.SortStableFunc(list, func(a, b locate.Controller) int { return avoided(a) - avoided(b) })
+	slices.SortStableFunc(list, func(a, b locate.Controller) int { return rank(a) - rank(b) })
 	return list, nil
 }
 

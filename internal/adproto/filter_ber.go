@@ -31,7 +31,7 @@ func (f Filter) Append(dst []byte) []byte {
 func (f Filter) appendSubstringsBER() []byte {
 	var parts []byte
 	if f.Initial != nil {
-		parts = appendTLV(parts, contextClass|0, f.Initial)
+		parts = appendTLV(parts, contextClass, f.Initial)
 	}
 	for _, a := range f.Any {
 		parts = appendTLV(parts, contextClass|1, a)

@@ -2,6 +2,7 @@ package adproto
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,7 +90,7 @@ func TestBadFilters(t *testing.T) {
 			t.Errorf("%s: accepted as %s", h, f)
 		}
 	}
-	var deep []byte = []byte("\x87\x01a")
+	deep := []byte("\x87\x01a")
 	for range MaxFilterDepth {
 		deep = appendTLV(nil, 0xa2, deep)
 	}
@@ -136,7 +137,7 @@ func TestMessageSizeAndShape(t *testing.T) {
 		deep = appendTLV(nil, tagSequence, deep)
 	}
 	for name, b := range map[string][]byte{
-		"trailing bytes": append(good[:len(good):len(good)], 0), "a child longer than its parent": msg("30040482ffff"),
+		"trailing bytes": append(slices.Clip(good), 0), "a child longer than its parent": msg("30040482ffff"),
 		"indefinite inside": msg("3004a0800000"), "too deep": deep, "a long tag": msg("30021f01"),
 	} {
 		if CheckMessage(b) == nil {

@@ -2,6 +2,7 @@ package adproto
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,10 +50,8 @@ func ParseSPN(s string) (SPN, error) {
 	if len(parts) < 2 || len(parts) > 3 {
 		return p, fmt.Errorf("adproto: SPN %q has %d parts, want class/host or class/host/service", s, len(parts))
 	}
-	for _, part := range parts {
-		if part == "" {
-			return p, fmt.Errorf("adproto: SPN %q has an empty part", s)
-		}
+	if slices.Contains(parts, "") {
+		return p, fmt.Errorf("adproto: SPN %q has an empty part", s)
 	}
 	p.Class = parts[0]
 	if len(parts) == 3 {
@@ -66,7 +65,7 @@ func ParseSPN(s string) (SPN, error) {
 
 // parseHost splits host, [host]:port, host:port or host:instance.
 func (p *SPN) parseHost(s string) error {
-	tail := ""
+	var tail string
 	if strings.HasPrefix(s, "[") {
 		end := strings.IndexByte(s, ']')
 		if end < 0 || !strings.Contains(s[:end], ":") {

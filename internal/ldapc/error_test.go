@@ -34,7 +34,7 @@ func TestCodesOfActiveDirectoryAreParsed(t *testing.T) {
 			t.Errorf("%s: Win32 %#x, data %#x", c.name, e.Win32, e.Data)
 		}
 		for _, s := range []error{ErrCredentials, ErrChannelBinding, ErrEncryptionRequired, ErrNoSuchObject, ErrAccess, ErrExists, ErrNotEncrypted} {
-			if errors.Is(e, s) != (s == c.is) {
+			if want := c.is != nil && errors.Is(s, c.is); errors.Is(e, s) != want {
 				t.Errorf("%s: is %v: %t", c.name, s, errors.Is(e, s))
 			}
 		}

@@ -3,6 +3,7 @@ package ldapc
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -86,7 +87,7 @@ func (g *guard) next() error {
 
 // endOfMessage turns the end of the stream inside a message into an error.
 func endOfMessage(err error, inside bool) error {
-	if err == io.EOF && inside {
+	if errors.Is(err, io.EOF) && inside {
 		return io.ErrUnexpectedEOF
 	}
 	return err

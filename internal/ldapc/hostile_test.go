@@ -256,7 +256,7 @@ func TestGuardTakesWholeMessagesOnly(t *testing.T) {
 			t.Errorf("%x, %v", got[:n], err)
 		}
 	}
-	if _, err := g.Read(make([]byte, 9)); err != io.EOF {
+	if _, err := g.Read(make([]byte, 9)); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
 	for name, b := range map[string]string{
@@ -269,7 +269,7 @@ func TestGuardTakesWholeMessagesOnly(t *testing.T) {
 		"something else":                     "HTTP/1.1",
 		"no message":                         "\x30",
 	} {
-		if n, err := newGuard(reader{strings.NewReader(b)}, 100).Read(make([]byte, 200)); err == nil || err == io.EOF {
+		if n, err := newGuard(reader{strings.NewReader(b)}, 100).Read(make([]byte, 200)); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%s: %d bytes, %v", name, n, err)
 		}
 	}
@@ -366,7 +366,7 @@ func TestConfigurationsThatCannotBeMeant(t *testing.T) {
 		if _, err := Open(t.Context(), conn, cfg); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if _, err := bufio.NewReader(other).ReadByte(); err != io.EOF {
+		if _, err := bufio.NewReader(other).ReadByte(); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: the connection stays open: %v", name, err)
 		}
 	}

@@ -109,7 +109,7 @@ type Config struct {
 	Dial DialFunc
 	// TTL is how long an answer is kept; 0 means 15 minutes.
 	TTL time.Duration
-	// PingTimeout is how long one controller has to answer; 0 means 1 second.
+	// PingTimeout is how long one controller has to answer; 0 means 2 seconds.
 	PingTimeout time.Duration
 	// SetAside is how long a controller that failed comes last; 0 means 30
 	// seconds.
@@ -169,13 +169,13 @@ type NoControllerError struct {
 
 // Error names the domain and every cause.
 func (e *NoControllerError) Error() string {
-	msg := fmt.Sprintf("no %v of %s answers", e.Need, e.Domain)
+	parts := make([]string, len(e.Causes))
 	for i, c := range e.Causes {
-		sep := "; "
-		if i == 0 {
-			sep = ": "
-		}
-		msg += sep + c.Error()
+		parts[i] = c.Error()
+	}
+	msg := fmt.Sprintf("no %v of %s answers", e.Need, e.Domain)
+	if len(parts) > 0 {
+		msg += ": " + strings.Join(parts, "; ")
 	}
 	return msg
 }
@@ -225,7 +225,7 @@ func New(cfg Config) (*Locator, error) {
 		cfg.Resolver = &DNS{}
 	}
 	setDefault(&cfg.TTL, 15*time.Minute)
-	setDefault(&cfg.PingTimeout, time.Second)
+	setDefault(&cfg.PingTimeout, 2*time.Second)
 	setDefault(&cfg.SetAside, 30*time.Second)
 	if cfg.Now == nil {
 		cfg.Now = time.Now

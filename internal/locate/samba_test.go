@@ -60,7 +60,7 @@ func withoutUDP(ctx context.Context, network, address string) (net.Conn, error) 
 
 func TestPausedSambaIsNotWaitedFor(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{Private: true})
-	l, err := locate.New(locate.Config{Domain: lab.DNSDomain, Servers: []string{dc.IP.String()}})
+	l, err := locate.New(locate.Config{Domain: lab.DNSDomain, Servers: []string{dc.IP.String()}, PingTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
