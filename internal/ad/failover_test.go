@@ -125,6 +125,7 @@ func within(t *testing.T, limit time.Duration, what string, f func() error) {
 func TestReadsSurviveTheDeathOfAController(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{})
 	dc.AddGMSA(t, lab.GMSA{Name: "survivor", Readers: []string{"web1$"}})
+	t.Cleanup(func() { dc.Delete(t, "survivor$") })
 	for _, death := range []string{"frozen", "unroutable", "dead"} {
 		t.Run(death, func(t *testing.T) {
 			r := newRelay(t, dc)

@@ -138,6 +138,7 @@ func TestAccountsAreFoundByEveryFormOfTheirName(t *testing.T) {
 	}
 	dc.AddUser(t, "twin", "Passw0rd!Twin")
 	dc.AddComputer(t, "twin")
+	t.Cleanup(func() { dc.Delete(t, "twin"); dc.Delete(t, "twin$") })
 	if _, err := s.Find(t.Context(), name(t, "twin")); !errors.Is(err, ad.ErrAmbiguous) {
 		t.Errorf("a user and a computer of one name: %v", err)
 	}

@@ -118,6 +118,7 @@ func TestRefreshIsEnoughForAHostThatWasAdded(t *testing.T) {
 	dc.AddComputer(t, "late")
 	dc.AddGroup(t, "LateHosts", lab.GlobalGroup)
 	dc.AddGMSA(t, lab.GMSA{Name: "lateapp", Readers: []string{"LateHosts"}})
+	t.Cleanup(func() { dc.Delete(t, "lateapp$"); dc.Delete(t, "LateHosts"); dc.Delete(t, "late$") })
 	s := session(t, domain(t, config(t, dc)), password(t, "late$"))
 	withheld := func(when string) {
 		_, err := s.ManagedPassword(t.Context(), name(t, "lateapp"), ad.Hint{})
