@@ -79,8 +79,6 @@ type entry struct {
 	shown  []*account.Snapshot // what the files were made of; nil if unknown
 	keys   keyDigest           // of the files
 	keyed  bool                // keys is known
-	realms []lease.Realm       // that conf was made of
-	conf   []byte              // krb5.conf
 }
 
 // hold is a lease's hold on one account.
@@ -235,10 +233,11 @@ func (b *book) fill(ctx context.Context, e *entry) error {
 
 // content encodes what the lease's directory shows.
 func (b *book) content(e *entry, snaps []*account.Snapshot) (lease.Content, keyDigest, error) {
-	if err := b.configure(e); err != nil {
+	conf, err := b.krb5Conf(e)
+	if err != nil {
 		return lease.Content{}, keyDigest{}, err
 	}
-	c := lease.Content{Krb5Conf: e.conf, Accounts: make([]lease.AccountFiles, len(snaps))}
+	c := lease.Content{Krb5Conf: conf, Accounts: make([]lease.AccountFiles, len(snaps))}
 	var keys keyDigest
 	for i, name := range directoryNames(e.Accounts) {
 		r, err := b.render.render(snaps[i])
@@ -268,8 +267,8 @@ func (b *book) present(id lease.ID, name, file string) secret.Bytes {
 	return secret.New(data)
 }
 
-// configure encodes the lease's krb5.conf, unless the realms are as they were.
-func (b *book) configure(e *entry) error {
+// krb5Conf encodes the lease's krb5.conf.
+func (b *book) krb5Conf(e *entry) ([]byte, error) {
 	var realms []lease.Realm
 	for _, h := range e.holds {
 		r := h.identity.Realm()
@@ -277,18 +276,7 @@ func (b *book) configure(e *entry) error {
 			realms = append(realms, r)
 		}
 	}
-	if e.conf != nil && slices.EqualFunc(realms, e.realms, sameRealm) {
-		return nil
-	}
-	conf, err := lease.Krb5Conf{Realms: realms, Dir: b.view(e), Forwardable: e.Options.Forwardable}.Append(nil)
-	if err == nil {
-		e.realms, e.conf = realms, conf
-	}
-	return err
-}
-
-func sameRealm(a, b lease.Realm) bool {
-	return a.Name == b.Name && a.Domain == b.Domain && slices.Equal(a.KDCs, b.KDCs) && slices.Equal(a.Kpasswd, b.Kpasswd)
+	return b.render.krb5Conf(lease.Krb5Conf{Realms: realms, Dir: b.view(e), Forwardable: e.Options.Forwardable})
 }
 
 // view is where the workload sees the directory: a unit by its link, and a
@@ -388,7 +376,7 @@ func (b *book) remove(e *entry, why string) bool {
 	if !e.Unit.IsZero() {
 		b.unlinkUnit(e)
 	}
-	if err := errors.Join(b.journal.end(e.ID), b.root.Remove(e.ID)); err != nil {
+	if err := errors.Join(b.journal.end(e.ID), e.dir.Remove()); err != nil {
 		b.log.Error("cannot remove a lease wholly", slog.String("lease", e.ID.String()), slog.Any("error", err))
 	}
 	b.log.Info("lease ended", slog.String("lease", e.ID.String()), slog.String("because", why))

@@ -10,6 +10,7 @@ import (
 	"weak"
 
 	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
@@ -47,6 +48,45 @@ func (d keyDigest) and(o keyDigest) keyDigest {
 // snapshot any more. The zero value is ready.
 type renderer struct {
 	cache sync.Map // weak.Pointer[account.Snapshot] to *rendered
+
+	mu    sync.Mutex
+	confs []encodedConf // the last used first
+}
+
+// encodedConf is a krb5.conf. Most leases of a domain have the same.
+type encodedConf struct {
+	from lease.Krb5Conf
+	text []byte
+}
+
+// maxConfs bounds the files that are kept encoded.
+const maxConfs = 16
+
+// krb5Conf encodes a krb5.conf, or returns it as it was encoded before.
+func (r *renderer) krb5Conf(c lease.Krb5Conf) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, e := range r.confs {
+		if sameConf(e.from, c) {
+			copy(r.confs[1:i+1], r.confs[:i])
+			r.confs[0] = e
+			return e.text, nil
+		}
+	}
+	text, err := c.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	r.confs = slices.Insert(r.confs, 0, encodedConf{c, text})
+	r.confs = r.confs[:min(len(r.confs), maxConfs)]
+	return text, nil
+}
+
+func sameConf(a, b lease.Krb5Conf) bool {
+	return a.Dir == b.Dir && a.Forwardable == b.Forwardable && slices.Equal(a.ETypes, b.ETypes) &&
+		slices.EqualFunc(a.Realms, b.Realms, func(a, b lease.Realm) bool {
+			return a.Name == b.Name && a.Domain == b.Domain && slices.Equal(a.KDCs, b.KDCs) && slices.Equal(a.Kpasswd, b.Kpasswd)
+		})
 }
 
 // render encodes a snapshot.

@@ -217,7 +217,6 @@ func (s server) order(set *settings, c caller, r *agentapi.CreateLeaseRequest, s
 
 // workload fills in what the lease lives as long as.
 func (s server) workload(c caller, r *agentapi.CreateLeaseRequest, o *order) error {
-	pid, start := c.PID, c.StartTime
 	switch x := r.GetWorkload().(type) {
 	case *agentapi.CreateLeaseRequest_UntilRemoved:
 		if !c.HostRoot() {
@@ -235,20 +234,34 @@ func (s server) workload(c caller, r *agentapi.CreateLeaseRequest, o *order) err
 		o.lease.Unit = lease.Unit{Name: c.Unit, Invocation: id}
 		return nil
 	case *agentapi.CreateLeaseRequest_Process:
-		pid, start = int(x.Process.GetPid()), x.Process.GetStartTime()
+		p, err := openWorkload(c, int(x.Process.GetPid()), x.Process.GetStartTime())
+		if err != nil {
+			return err
+		}
+		o.workload = p
+	default:
+		p, err := c.Clone()
+		if err != nil {
+			return err
+		}
+		o.workload = p
 	}
+	o.lease.Workload = lease.Process{PID: o.workload.PID, Start: o.workload.StartTime}
+	return nil
+}
+
+// openWorkload takes hold of a process that the caller names. One that is not
+// the caller's to speak for is as good as not there.
+func openWorkload(c caller, pid int, start uint64) (*peer.Process, error) {
 	p, err := peer.OpenProcess(pid, start)
 	if err != nil {
-		return &agentapi.Failure{Kind: agentapi.Kind_KIND_NOT_FOUND, Message: fmt.Sprintf("process %d is not there", pid), Err: err}
+		return nil, &agentapi.Failure{Kind: agentapi.Kind_KIND_NOT_FOUND, Message: fmt.Sprintf("process %d is not there", pid), Err: err}
 	}
 	if !c.HostRoot() && p.UID != c.UID && !subordinate("/etc/subuid", c.UID, p.UID) {
 		p.Close()
-		// The same words as for a process that is not there.
-		return notFound("process %d is not there", pid)
+		return nil, notFound("process %d is not there", pid)
 	}
-	o.workload = p
-	o.lease.Workload = lease.Process{PID: p.PID, Start: p.StartTime}
-	return nil
+	return p, nil
 }
 
 // mine finds a lease that the caller may see: its own, or any for root.

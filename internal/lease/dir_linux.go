@@ -40,6 +40,7 @@ type Dir struct {
 	owner Owner
 
 	version int      // of the directory ..data points to; 0 before the first
+	primary string   // the account whose directory is a link to the version's
 	names   []string // of the files in that version, sorted; nil if unknown
 	sums    []uint64 // of their contents, under root.seed
 	stale   []int    // versions to remove
@@ -78,7 +79,7 @@ func (d *Dir) Write(c Content) error {
 	if err != nil {
 		return fmt.Errorf("lease %s: %w", d.id, err)
 	}
-	d.names, d.sums = names, sums
+	d.primary, d.names, d.sums = c.Accounts[0].Name, names, sums
 	return nil
 }
 
@@ -137,11 +138,14 @@ func (d *Dir) swap(c Content, files []file, sums []uint64) error {
 	if err == nil {
 		err = d.link(dir, files)
 	}
-	if err == nil {
-		err = dir.symlink(versionName(next), temporary)
-	}
-	if err == nil {
-		err = dir.rename(temporary, dataLink)
+	switch {
+	case err != nil:
+	case d.version == 0: // nobody knows the directory yet
+		err = dir.symlink(versionName(next), dataLink)
+	default:
+		if err = dir.symlink(versionName(next), temporary); err == nil {
+			err = dir.rename(temporary, dataLink)
+		}
 	}
 	if err != nil {
 		return errors.Join(err, dir.remove(temporary), dir.removeAll(versionName(next), maxDepth))
@@ -208,6 +212,49 @@ func (d *Dir) link(dir dirFD, files []file) error {
 		}
 	}
 	return nil
+}
+
+// Remove removes the directory. It removes what it knows to be there, which is
+// cheaper than to look, and looks only if that was not all.
+func (d *Dir) Remove() error {
+	if err := d.removeKnown(); err == nil {
+		return nil
+	}
+	return d.root.Remove(d.id)
+}
+
+func (d *Dir) removeKnown() error {
+	dir, err := d.root.dir.openDir(d.id.String())
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	version, err := dir.openDir(versionName(d.version))
+	if err != nil {
+		return err
+	}
+	defer version.close()
+	for _, name := range d.names {
+		if err := version.remove(name); err != nil {
+			return err
+		}
+		if !strings.Contains(name, "/") {
+			if err := dir.remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := errors.Join(version.remove(AccountsDir+"/"+d.primary), dir.remove(AccountsDir), dir.remove(dataLink)); err != nil {
+		return err
+	}
+	// From here on any other account or version stands in the way.
+	if err := version.removeDir(AccountsDir); err != nil {
+		return err
+	}
+	if err := dir.removeDir(versionName(d.version)); err != nil {
+		return err
+	}
+	return d.root.dir.removeDir(d.id.String())
 }
 
 // Reap removes the versions that are no longer in force. A reader that looked

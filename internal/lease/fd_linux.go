@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,8 @@ import (
 type dirFD struct {
 	fd   int
 	path string // for errors
+	// plain says that the process's umask leaves 0755 as it is.
+	plain bool
 }
 
 func (d dirFD) fail(op, name string, err error) error {
@@ -32,7 +35,7 @@ func (d dirFD) openDir(name string) (dirFD, error) {
 	if err != nil {
 		return dirFD{}, d.fail("open", name, err)
 	}
-	return dirFD{fd, path.Join(d.path, name)}, nil
+	return dirFD{fd, path.Join(d.path, name), d.plain}, nil
 }
 
 func (d dirFD) close() { _ = unix.Close(d.fd) }
@@ -73,7 +76,30 @@ func (d dirFD) mkdir(name string) error {
 	if err := unix.Mkdirat(d.fd, name, 0o755); err != nil {
 		return d.fail("mkdir", name, err)
 	}
+	if d.plain {
+		return nil
+	}
 	return d.fail("chmod", name, unix.Fchmodat(d.fd, name, 0o755, 0))
+}
+
+// umaskIsPlain looks the umask up: no system call tells it without a change.
+func umaskIsPlain() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "Umask:"); ok {
+			mask, err := strconv.ParseUint(strings.TrimSpace(text), 8, 32)
+			return err == nil && mask&0o755 == 0
+		}
+	}
+	return false
+}
+
+// removeDir removes a directory that is empty.
+func (d dirFD) removeDir(name string) error {
+	return d.fail("remove", name, unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
 }
 
 // create writes a file that nobody can open before it is complete: mode 0,
@@ -141,7 +167,7 @@ func (d dirFD) removeAll(name string, depth int) error {
 			return err
 		}
 	}
-	return d.fail("remove", name, unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
+	return d.removeDir(name)
 }
 
 // openAt opens a directory some levels below d.

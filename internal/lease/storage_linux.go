@@ -74,7 +74,7 @@ func (s Storage) Open() (*Root, error) {
 	if err := s.prepare(); err != nil {
 		return nil, fmt.Errorf("lease directory %s: %w", s.Path, err)
 	}
-	dir, err := dirFD{fd: unix.AT_FDCWD}.openDir(s.Path)
+	dir, err := dirFD{fd: unix.AT_FDCWD, plain: umaskIsPlain()}.openDir(s.Path)
 	if err != nil {
 		return nil, fmt.Errorf("lease directory: %w", err)
 	}

@@ -99,6 +99,22 @@ func OpenProcess(pid int, start uint64) (*Process, error) {
 	return p, nil
 }
 
+// Clone takes hold of the same process once more, as it was described before.
+// The pidfd is a new one and no duplicate, so that closing it ends its watches.
+func (p *Process) Clone() (*Process, error) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return nil, gone(err)
+	}
+	if !p.Alive() { // then the number may be another's
+		unix.Close(fd)
+		return nil, fmt.Errorf("process %d: %w", p.PID, ErrGone)
+	}
+	c := *p
+	c.fd = fd
+	return &c, nil
+}
+
 // Own returns the namespaces of this process.
 func Own() (Namespaces, error) { return namespaces("/proc/self") }
 

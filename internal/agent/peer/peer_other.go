@@ -26,6 +26,9 @@ func OpenProcess(int, uint64) (*Process, error) { return nil, ErrUnsupported }
 // Own fails: ErrUnsupported.
 func Own() (Namespaces, error) { return Namespaces{}, ErrUnsupported }
 
+// Clone fails: ErrUnsupported.
+func (*Process) Clone() (*Process, error) { return nil, ErrUnsupported }
+
 // Alive reports false.
 func (*Process) Alive() bool { return false }
 
