@@ -75,6 +75,7 @@ type account struct {
 	retryAt    time.Time
 	triedAt    time.Time
 	freshAt    time.Time
+	refetched  uint32 // the password of the last event 7
 	reported   string // the reason of the last event 8
 	reportedAt time.Time
 	unproven   bool // the kvno in force has not been seen in a ticket
@@ -109,6 +110,9 @@ func (a *account) step(ctx context.Context, shares []*share) outcome {
 		if e := a.refresh(ctx, s); e != nil {
 			err = e
 		}
+	}
+	if err == nil && a.reached {
+		a.reported = ""
 	}
 	a.publish(shares)
 	a.proveVersion(ctx, shares)
@@ -156,21 +160,20 @@ func (a *account) readIfDue(ctx context.Context) error {
 
 // read reads the password and folds it into the ring.
 func (a *account) read(ctx context.Context, avoid []string) error {
-	_, err := a.reading(ctx, avoid, func(Reading) error { return nil })
-	return err
+	return a.reading(ctx, avoid, func(Reading) error { return nil })
 }
 
 // reading reads the password, folds it into the ring, and hands it to use before
 // it is destroyed.
-func (a *account) reading(ctx context.Context, avoid []string, use func(Reading) error) (Observation, error) {
+func (a *account) reading(ctx context.Context, avoid []string, use func(Reading) error) error {
 	if a.deaf {
-		return Observation{}, a.readErr
+		return a.readErr
 	}
 	a.announceRefetch()
 	rd, err := a.ask(ctx, avoid)
 	a.triedAt = a.now()
 	if err != nil {
-		return Observation{}, a.readFailed(err)
+		return a.readFailed(err)
 	}
 	defer rd.Blob.Destroy()
 	if rd.Name == "" {
@@ -178,11 +181,11 @@ func (a *account) reading(ctx context.Context, avoid []string, use func(Reading)
 	}
 	o, err := a.observation(rd, a.triedAt)
 	if err != nil {
-		return Observation{}, a.readFailed(err)
+		return a.readFailed(err)
 	}
 	ring, change := a.ring.Observe(o)
 	a.ring, a.stale = ring, false
-	a.failures, a.retryAt, a.readErr, a.reported = 0, time.Time{}, nil, ""
+	a.failures, a.retryAt, a.readErr = 0, time.Time{}, nil
 	if change&(NewPassword|NewInForce) != 0 {
 		a.fetched(change, o)
 	}
@@ -190,7 +193,7 @@ func (a *account) reading(ctx context.Context, avoid []string, use func(Reading)
 	err = use(rd)
 	a.last = rd
 	a.last.Blob = managedpassword.Blob{}
-	return o, err
+	return err
 }
 
 // ask reads the password from a controller. Where the directory withholds it,
@@ -214,8 +217,16 @@ func (a *account) heard(err error) {
 	}
 }
 
+// announceRefetch reports, once for each password, that it has expired and is
+// read anew.
 func (a *account) announceRefetch() {
-	if _, latest := a.ring.expiry(); !latest.IsZero() && !a.now().Before(latest) && a.pool.cfg.Events != nil {
+	id := a.ring.inForceID()
+	_, latest := a.ring.expiry()
+	if latest.IsZero() || a.now().Before(latest) || a.refetched == id {
+		return
+	}
+	a.refetched = id
+	if a.pool.cfg.Events != nil {
 		a.pool.cfg.Events.Refetching(a.key)
 	}
 }

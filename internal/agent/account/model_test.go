@@ -481,7 +481,11 @@ func (h *simHost) Authenticate(ctx context.Context, req AuthRequest) (Authentica
 		if n := h.refusals[k]; n > 1 {
 			h.m.failf("%s: a key was refused for the %dth time, now by %s", h.name, n, c.name)
 		}
-		return Authentication{}, &Error{Reason: ErrWrongKey, Controller: c.name, Err: errors.New("KDC_ERR_PREAUTH_FAILED (24)")}
+		reason := ErrWrongKey
+		if req.Salt != c.rec.salt {
+			reason = ErrSalt // of the password after this one, with the refusal
+		}
+		return Authentication{}, &Error{Reason: reason, Controller: c.name, Salt: c.rec.salt, Err: errors.New("KDC_ERR_PREAUTH_FAILED (24)")}
 	}
 	return Authentication{Credential: h.m.credential("krbtgt", nil), KVNO: c.rec.version, Controller: c.name}, nil
 }

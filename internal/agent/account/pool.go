@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -153,7 +154,7 @@ func (p *Pool) Open(req Request) *Handle {
 	name := req.Profile.id()
 	if req.Isolated {
 		a.isolated++
-		name += "\x00" + string(rune(a.isolated))
+		name += "\x00" + strconv.Itoa(a.isolated)
 	}
 	s := a.shares[name]
 	if s == nil {

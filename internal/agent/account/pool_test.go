@@ -23,10 +23,13 @@ import (
 // what a pool asks of it: how often, how much at once, and after which answers.
 type directory struct {
 	latency time.Duration
+	life    time.Duration         // of a password from the first read; 0: 30 days
 	fail    atomic.Pointer[Error] // what every request ends with
 	reads   atomic.Int64
 	auths   atomic.Int64
 	tickets atomic.Int64
+	// generation is the number of the password.
+	generation atomic.Int64
 
 	mu      sync.Mutex
 	flight  int
@@ -34,6 +37,7 @@ type directory struct {
 	hints   []ReadHint
 	authReq []AuthRequest
 	byName  map[string]int
+	began   time.Time
 }
 
 func (d *directory) enter() func() {
@@ -69,11 +73,27 @@ func (d *directory) ReadPassword(_ context.Context, account string, hint ReadHin
 	if err := d.failure(); err != nil {
 		return Reading{}, err
 	}
-	password := slices.Repeat([]byte(account+"\x01"), managedpassword.PasswordSize)[:managedpassword.PasswordSize]
+	n := d.generation.Load()
+	text := fmt.Sprintf("%s %d ", account, n)
+	password := slices.Repeat([]byte(text), managedpassword.PasswordSize)[:managedpassword.PasswordSize]
+	left := d.left()
 	return Reading{
-		Blob: managedpassword.Blob{Current: secret.New(password), QueryInterval: 720 * time.Hour, UnchangedInterval: 720*time.Hour - ClockSkew},
-		KVNO: 1, Name: account, EncTypes: 0x18, Controller: "dc1",
+		Blob: managedpassword.Blob{Current: secret.New(password), QueryInterval: left, UnchangedInterval: max(left-ClockSkew, 0)},
+		KVNO: uint32(n + 1), Name: account, EncTypes: 0x18, Controller: "dc1",
 	}, nil
+}
+
+// left is how long the password lives yet.
+func (d *directory) left() time.Duration {
+	if d.life == 0 {
+		return 720 * time.Hour
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.began.IsZero() {
+		d.began = time.Now()
+	}
+	return time.Until(d.began.Add(d.life * time.Duration(d.generation.Load()+1)))
 }
 
 func (d *directory) Authenticate(_ context.Context, req AuthRequest) (Authentication, error) {
@@ -346,6 +366,31 @@ func TestFailingAccountIsNotHammered(t *testing.T) {
 		}
 		if n := d.reads.Load(); n > 31 {
 			t.Errorf("%d reads in a minute, want one in %v at the most", n, demandPause)
+		}
+	})
+}
+
+// The event log tells once that a password has expired and once why there is no
+// other, however often the guard tries, and then that there is.
+func TestEventsOfALongOutage(t *testing.T) {
+	d, j := &directory{life: 20 * time.Hour}, &journal{}
+	withPool(t, Config{Events: j}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		if _, err := h.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(19 * time.Hour)
+		d.fail.Store(&Error{Reason: ErrUnsealed})
+		time.Sleep(2*time.Hour - 10*time.Minute)
+		d.generation.Add(1)
+		d.fail.Store(nil)
+		time.Sleep(10 * time.Minute)
+		name := "webapp01$@CONTOSO.COM"
+		failed := "8 " + name + ": " + ErrUnsealed.Error()
+		want := []string{"2 " + name, failed, "7 " + name, failed, "2 " + name}
+		if got := j.String(); got != strings.Join(want, "\n") {
+			t.Errorf("events:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 		}
 	})
 }

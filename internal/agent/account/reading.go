@@ -23,10 +23,15 @@ type DeriveFunc func(password secret.Bytes, salt string, etypes ...crypto.EType)
 // unchanged interval covers the next period then and exceeds the query interval;
 // at all other times it is 5 min shorter than it.
 func announces(b managedpassword.Blob) bool {
-	if b.Previous.IsZero() {
-		return false
-	}
-	return b.UnchangedInterval > b.QueryInterval || b.QueryInterval <= ClockSkew
+	return !b.Previous.IsZero() && b.UnchangedInterval > b.QueryInterval
+}
+
+// foretells is [announces] for a controller that counts its intervals otherwise:
+// shortly before the expiry the password that is known to be in force has become
+// the previous one.
+func (r Ring) foretells(b managedpassword.Blob, current, previous Password) bool {
+	i := r.find(previous)
+	return b.QueryInterval <= ClockSkew && i >= 0 && r.held[i].id == r.inForceID() && r.find(current) < 0
 }
 
 // observation makes of a reading, which came at an instant, what the ring wants
@@ -49,7 +54,7 @@ func (a *account) observation(rd Reading, at time.Time) (Observation, error) {
 		if err != nil {
 			return Observation{}, err
 		}
-		if announces(rd.Blob) {
+		if announces(rd.Blob) || a.ring.foretells(rd.Blob, current, previous) {
 			o.InForce, o.Upcoming = previous, &current
 		} else {
 			o.Former = &previous

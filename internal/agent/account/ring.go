@@ -92,6 +92,7 @@ type Observation struct {
 // Change says what an observation or the passing of time brought.
 type Change uint8
 
+// The changes of an observation.
 const (
 	NewInForce  Change = 1 << iota // another password than before is in force
 	NewPassword                    // a password was not known before
@@ -394,8 +395,7 @@ func (r *Ring) forget(now time.Time) {
 	id := r.held[r.current].id
 	followed := now // when the next younger one that was in force was superseded
 	kept := make([]held, 0, len(r.held))
-	for j := len(r.held) - 1; j >= 0; j-- {
-		h := r.held[j]
+	for j, h := range slices.Backward(r.held) {
 		last := h.until
 		if h.used && j < r.current {
 			last, followed = later(followed, h.until), h.until
@@ -533,8 +533,7 @@ func (r Ring) AcceptorKeys(now time.Time) []KeySet {
 		seen time.Time // zero for a number that was counted
 	}
 	var first, last []claim
-	for i := len(r.held) - 1; i >= 0; i-- {
-		h := r.held[i]
+	for i, h := range slices.Backward(r.held) {
 		vs := h.versions
 		if len(vs) == 0 {
 			vs = []version{{number: r.number(i)}}

@@ -25,10 +25,12 @@ const (
 	// margin is added where an instant of a controller's clock must have come.
 	margin = 2 * time.Second
 
-	// lookGap and againGap are the pauses between two reads of one account:
-	// while one controller after the other is heard, and otherwise.
-	lookGap  = 5 * time.Second
-	againGap = 15 * time.Second
+	// lookGap, againGap and silentGap are the pauses between two reads of one
+	// account: while one controller after the other is heard, as a rule, and
+	// where a controller should announce the next password and does not.
+	lookGap   = 5 * time.Second
+	againGap  = 15 * time.Second
+	silentGap = time.Minute
 )
 
 // Plan is the next read of the password.
@@ -84,9 +86,13 @@ func (r Ring) announcement(spread float64) Plan {
 	if r.explored.Before(from) {
 		return Plan{At: later(from.Add(within(spread, spreadLook)), r.last.Add(lookGap)), Avoid: heard}
 	}
+	gap := againGap
+	if ahead.expires.Sub(ahead.at) <= ClockSkew {
+		gap = silentGap
+	}
 	at := ahead.expires.Add(-ClockSkew + margin + within(spread, spreadAnnounce))
 	others := slices.DeleteFunc(heard, func(c string) bool { return c == ahead.controller })
-	return Plan{At: later(at, r.last.Add(againGap)), Avoid: others}
+	return Plan{At: later(at, r.last.Add(gap)), Avoid: others}
 }
 
 // approach is the instant at which the guard begins to look for the successor of

@@ -123,7 +123,7 @@ func (h *Handle) Wait(ctx context.Context) (*Snapshot, error) {
 	first, _, _ := s.status()
 	pool.demand(s)
 	for {
-		attempts, err, changed := s.status()
+		attempts, changed, err := s.status()
 		if snap := s.snapshot.Load(); snap.Usable(pool.cfg.Now()) {
 			return snap, nil
 		}
@@ -150,15 +150,15 @@ func definite(err error) bool {
 	return err != nil && !errors.Is(err, ErrNoController) && !errors.Is(err, context.Canceled)
 }
 
-func (s *share) status() (attempts uint64, err error, changed <-chan struct{}) {
+func (s *share) status() (attempts uint64, changed <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.attempts, s.err, s.changed
+	return s.attempts, s.changed, s.err
 }
 
 // Err is how the last attempt ended; nil if it went well.
 func (h *Handle) Err() error {
-	_, err, _ := h.share.status()
+	_, _, err := h.share.status()
 	return err
 }
 

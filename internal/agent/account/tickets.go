@@ -37,7 +37,6 @@ func (a *account) refresh(ctx context.Context, s *share) error {
 		a.failed(err)
 	} else {
 		s.failures, s.retryAt, s.pressing = 0, time.Time{}, false
-		a.reported = ""
 	}
 	a.publish([]*share{s})
 	s.attempted(err)
@@ -147,6 +146,10 @@ func (a *account) exchange(ctx context.Context, c Candidate, controller string, 
 	if !ok || !errors.Is(err, ErrSalt) || e.Salt == c.Salt {
 		return auth, err
 	}
+	if c.Proven || a.ring.heldBy(controller) != c.id {
+		// The salt is that of another password: this one is not in force there.
+		return auth, &Error{Reason: ErrWrongKey, Controller: e.Controller, Salt: e.Salt, Err: err}
+	}
 	if err := a.resalt(ctx, c, e.Salt); err != nil {
 		return Authentication{}, err
 	}
@@ -164,7 +167,7 @@ func (a *account) exchange(ctx context.Context, c Candidate, controller string, 
 // and of every other password whose salt was only computed from the account's
 // name. It reads the password for it, since passwords are not kept.
 func (a *account) resalt(ctx context.Context, c Candidate, salt string) error {
-	_, err := a.reading(ctx, nil, func(rd Reading) error {
+	return a.reading(ctx, nil, func(rd Reading) error {
 		etypes := a.pool.cfg.shared(rd.EncTypes)
 		unproven := a.ring.Unproven()
 		for _, b := range []secret.Bytes{rd.Blob.Current, rd.Blob.Previous} {
@@ -180,7 +183,6 @@ func (a *account) resalt(ctx context.Context, c Candidate, salt string) error {
 		}
 		return nil
 	})
-	return err
 }
 
 // limit are the keys whose types a profile allows.

@@ -49,7 +49,7 @@ func (m *model) pass(span time.Duration, hosts int, trouble func(context.Context
 		all = append(all, h)
 		wg.Go(func() { h.run(ctx, nil) })
 		wg.Go(func() { h.watch(ctx) })
-		time.Sleep(time.Duration(m.random(20 * time.Minute)))
+		time.Sleep(m.random(20 * time.Minute))
 	}
 	for _, c := range m.controllers {
 		wg.Go(func() { c.traffic(ctx) })

@@ -41,6 +41,9 @@ func explain(err error, controller string) error {
 	e := &account.Error{Reason: account.ErrNoController, Controller: controller, Err: err}
 	if salt, ok := errors.AsType[*kclient.SaltError](err); ok {
 		e.Reason, e.Salt = account.ErrSalt, salt.Salt
+		if salt.Tried {
+			e.Reason = account.ErrWrongKey
+		}
 		return e
 	}
 	for _, r := range reasons {
