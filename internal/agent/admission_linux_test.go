@@ -353,7 +353,11 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 	defer cancel()
 	var wg sync.WaitGroup
 	for range 2 {
-		wg.Go(func() { _, _ = g.client.CreateLease(ctx, mine("slow")) })
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = g.client.CreateLease(ctx, mine("slow"))
+			}
+		})
 	}
 	eventually(t, func() error {
 		_, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -81,9 +82,6 @@ func TestKilledAgent(t *testing.T) {
 	k := &killed{t: t, g: g, client: client, alive: map[string]uint64{}}
 	for i := range rounds {
 		child := k.startAgent()
-		if i == 0 {
-			k.waitForAgent() // the first lease needs somebody to give it
-		}
 		k.load(time.Duration(20+i*7%50) * time.Millisecond)
 		if err := child.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -105,7 +103,7 @@ func TestKilledAgent(t *testing.T) {
 	if len(k.alive) == 0 || k.removed == 0 {
 		t.Errorf("%d leases are alive and %d were removed: no load", len(k.alive), k.removed)
 	}
-	t.Logf("%d kills, %d leases alive, %d removed", rounds, len(k.alive), k.removed)
+	t.Logf("%d kills, %d leases made, %d removed, %d alive", rounds, k.made.Load(), k.removed, len(k.alive))
 }
 
 // killed is the state of the test: what callers know.
@@ -116,6 +114,8 @@ type killed struct {
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	made atomic.Int64
 
 	mu      sync.Mutex
 	alive   map[string]uint64 // leases that were given, by id, with the inode
@@ -148,11 +148,13 @@ func (k *killed) waitForAgent() {
 	})
 }
 
-// load creates and removes leases in some goroutines.
+// load creates and removes leases in some goroutines, for d after the first.
 func (k *killed) load(d time.Duration) {
+	k.t.Helper()
 	ctx, cancel := context.WithCancel(k.t.Context())
 	k.cancel = cancel
 	k.unsure = map[string]bool{}
+	before := k.made.Load()
 	for range 4 {
 		k.wg.Go(func() {
 			for ctx.Err() == nil {
@@ -160,6 +162,12 @@ func (k *killed) load(d time.Duration) {
 			}
 		})
 	}
+	eventually(k.t, func() error {
+		if k.made.Load() == before {
+			return errors.New("no lease was made")
+		}
+		return nil
+	})
 	time.Sleep(d)
 }
 
@@ -173,6 +181,7 @@ func (k *killed) once(ctx context.Context) {
 		return
 	}
 	l := reply.GetLease()
+	k.made.Add(1)
 	k.mu.Lock()
 	k.alive[l.GetId()] = 0
 	var victim string
