@@ -3,7 +3,6 @@ package ad_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -80,7 +79,7 @@ func (r *relay) copy(dst, src net.Conn) {
 		if frozen {
 			<-thaw
 		}
-		if _, err := dst.Write(buf[:n]); err != nil && err != io.EOF {
+		if _, err := dst.Write(buf[:n]); err != nil {
 			return
 		}
 	}

@@ -18,6 +18,10 @@ import (
 // more than the clock skew that Kerberos allows would be wasted, less is risky.
 const ticketMargin = 2 * time.Minute
 
+// refreshOnce is the time within which several wishes for a fresh ticket are
+// one.
+const refreshOnce = time.Second
+
 // Session asks a domain as one identity. It opens connections when they are
 // needed, keeps them, and is safe for concurrent use.
 type Session struct {
@@ -29,7 +33,8 @@ type Session struct {
 	mu     sync.Mutex
 	closed bool
 	tgt    krb5.Credential  // zero until it is needed
-	epoch  int              // counts the calls of Refresh
+	epoch  int              // counts the calls of Refresh that had an effect
+	fresh  time.Time        // when the last of them was
 	slots  map[string]*slot // by endpoint: a controller may have several addresses
 	open   map[*conn]bool   // every connection, retired ones too
 	names  map[string]string
@@ -97,10 +102,17 @@ func (s *Session) Close() error {
 // global ones enter the ticket-granting ticket, domain-local ones the ticket for
 // the directory. Requests under way keep their connection. An identity that is
 // a ticket gets a new ticket for the directory alone.
+//
+// Calls within a second of each other count as one: when a host is taken out of
+// a group, all of its accounts notice at once.
 func (s *Session) Refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epoch++
+	now := s.d.kerberos.Now()
+	if age := now.Sub(s.fresh); age >= 0 && age < refreshOnce {
+		return
+	}
+	s.epoch, s.fresh = s.epoch+1, now
 	if s.id.tgt == nil {
 		s.tgt = krb5.Credential{}
 	}
