@@ -1,5 +1,5 @@
-// Package cursor reads the counted fields that keytabs and credential caches
-// are made of, strictly and with errors that say where.
+// Package cursor reads the fields that keytabs, credential caches and PACs are
+// made of, strictly and with errors that say where.
 package cursor
 
 import (
@@ -78,6 +78,14 @@ func (c *Cursor) Uint16(field string) uint16 {
 func (c *Cursor) Uint32(field string) uint32 {
 	if b := c.Bytes(field, 4); b != nil {
 		return c.order.Uint32(b)
+	}
+	return 0
+}
+
+// Uint64 reads eight bytes.
+func (c *Cursor) Uint64(field string) uint64 {
+	if b := c.Bytes(field, 8); b != nil {
+		return c.order.Uint64(b)
 	}
 	return 0
 }
