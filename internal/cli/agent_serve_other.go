@@ -2,7 +2,18 @@
 
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+)
 
 // platformAgent is empty: the guard runs on Linux.
 func (a *app) platformAgent() []*cobra.Command { return nil }
+
+func addSwapFlag(*cobra.Command, *bool) {}
+
+func (a *app) runInProcess(context.Context, runOptions, job) error {
+	return errors.New("without an agent, gmsa run needs Linux")
+}

@@ -32,17 +32,29 @@ type domainOptions struct {
 	ccache       string
 }
 
-// addFlags gives c and its subcommands the options.
+// isZero reports whether no option is given.
+func (o *domainOptions) isZero() bool {
+	return o.domain == "" && len(o.controllers) == 0 && o.user == "" && o.passwordFile == "" && o.keytab == "" && o.ccache == ""
+}
+
+// addFlags gives c the options.
 func (o *domainOptions) addFlags(c *cobra.Command) {
-	f := c.PersistentFlags()
+	o.addHostFlags(c)
+	c.Flags().StringVar(&o.ccache, "ccache", "", "ask with the tickets of this credential cache")
+	c.MarkFlagsMutuallyExclusive("password-file", "keytab", "ccache")
+	c.MarkFlagsMutuallyExclusive("login", "ccache")
+}
+
+// addHostFlags gives c the options but that of a cache: for those who need keys
+// to get tickets again and again.
+func (o *domainOptions) addHostFlags(c *cobra.Command) {
+	f := c.Flags()
 	f.StringVar(&o.domain, "domain", "", "the domain's DNS name (default: that of the credentials)")
 	f.StringSliceVar(&o.controllers, "dc", nil, "a domain controller, HOST or HOST:PORT of its LDAP (default: found by DNS)")
 	f.StringVarP(&o.user, "login", "U", "", "ask as this user: NAME, NAME@DOMAIN or DOMAIN\\NAME")
 	f.StringVar(&o.passwordFile, "password-file", "", "the user's password is the first line of this file (- for standard input)")
 	f.StringVar(&o.keytab, "keytab", "", "ask with the keys of this keytab, as -U or its first computer")
-	f.StringVar(&o.ccache, "ccache", "", "ask with the tickets of this credential cache")
-	c.MarkFlagsMutuallyExclusive("password-file", "keytab", "ccache")
-	c.MarkFlagsMutuallyExclusive("login", "ccache")
+	c.MarkFlagsMutuallyExclusive("password-file", "keytab")
 }
 
 // credentials are whose they are, and where they came from.

@@ -26,6 +26,9 @@ type runOptions struct {
 	isolated    bool
 	forwardable bool
 	spns        []string
+	host        domainOptions
+	leaseDir    string
+	allowSwap   bool
 }
 
 func (a *app) run() *cobra.Command {
@@ -37,11 +40,12 @@ func (a *app) run() *cobra.Command {
 KRB5CCNAME, KRB5_CONFIG, KRB5_KTNAME and KRB5_CLIENT_KTNAME in its environment.
 Signals and the exit status are the command's own; the lease ends with it.
 
-Without a running agent it does the agent's work itself for as long as the
-command runs.`,
+Without a running agent, or with an option that says as whom to read the
+password, it does the agent's work itself for as long as the command runs.`,
 		Example: `  gmsa run --account webapp01 -- curl --negotiate -u : https://app.contoso.com/
   gmsa run --credspec contoso_webapp01 --user app -- psql -h db1.contoso.com
-  gmsa run --account webapp01 -- gmsa klist`,
+  gmsa run --account webapp01 -- gmsa klist
+  gmsa run --account webapp01 --domain contoso.com -U alice -- psql -h db1.contoso.com`,
 		Args:                  cobra.MinimumNArgs(1),
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -56,10 +60,13 @@ command runs.`,
 	o.subject.addFlags(c)
 	f := c.Flags()
 	f.StringVar(&o.user, "user", "", "run the command as this user and its groups (root only)")
-	f.BoolVar(&o.keytab, "keytab", false, "also a keytab to accept with and one to initiate with")
+	f.BoolVar(&o.keytab, "with-keytab", false, "also a keytab to accept with and one to initiate with")
 	f.BoolVar(&o.isolated, "isolated", false, "a ticket of its own, not the one that the account's leases share")
 	f.BoolVar(&o.forwardable, "forwardable", false, "a ticket that may be delegated")
 	f.StringSliceVar(&o.spns, "prefetch", nil, "put tickets for these service principal names into the cache")
+	o.host.addHostFlags(c)
+	f.StringVar(&o.leaseDir, "lease-dir", "", "without an agent: where to keep the lease (default: runs beside the agent's leases)")
+	addSwapFlag(c, &o.allowSwap)
 	return c
 }
 
@@ -138,7 +145,16 @@ func setEnv(env []string, vars map[string]string) []string {
 
 // runJob gets a lease and becomes the command.
 func (a *app) runJob(ctx context.Context, o runOptions, j job) error {
+	if !o.host.isZero() {
+		return a.runInProcess(ctx, o, j)
+	}
 	lease, err := a.leaseForSelf(ctx, o, j)
+	if errors.Is(err, agentapi.ErrNoAgent) && a.socket == "" {
+		if own := a.runInProcess(ctx, o, j); own != nil {
+			return fmt.Errorf("%w (done here, because no agent answers on %s)", own, agentapi.DefaultSocket)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}

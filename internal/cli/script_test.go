@@ -21,16 +21,23 @@ import (
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 )
 
-// TestMain lets the scripts run gmsa as a program of its own.
+// asGMSA is a variable that makes this test program gmsa.
+const asGMSA = "GMSA_CLI_TEST"
+
+// TestMain lets scripts and tests run gmsa as a program of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"gmsa": func() {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			code := Run(ctx, os.Args[1:], OS())
-			stop()
-			os.Exit(code)
-		},
-	})
+	if os.Getenv(asGMSA) != "" {
+		program()
+	}
+	testscript.Main(m, map[string]func(){"gmsa": program})
+}
+
+// program is cmd/gmsa.
+func program() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := Run(ctx, os.Args[1:], OS())
+	stop()
+	os.Exit(code)
 }
 
 // TestScripts runs testdata/script: one file for each behaviour.
