@@ -15,8 +15,10 @@ import (
 
 // Harden keeps other processes of the same user out of this one, and its memory
 // out of core files (security 15), and its descriptors out of the programs that
-// it starts.
+// it starts. It also gives the process the umask that its modes are meant for: with
+// a stricter one, workloads could not enter the directories above their leases.
 func Harden() error {
+	unix.Umask(0o022)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("PR_SET_DUMPABLE: %w", err)
 	}

@@ -115,6 +115,7 @@ Exit codes:
 		a.events(),
 		a.lease(),
 		a.agent(),
+		a.account(),
 		a.credspec(),
 		a.run(),
 		a.version(),

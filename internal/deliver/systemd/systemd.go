@@ -112,8 +112,8 @@ func (s Service) LeaseUnit() string {
 	if s.Socket != "" {
 		create = append(create, "--socket", s.Socket)
 	}
-	remove := append(slices.Clone(create), "lease", "remove", "--unit")
-	create = append(create, "lease", "create", "--unit")
+	release := append(slices.Clone(create), "lease", "remove", "--unit", "%n")
+	create = append(create, "lease", "create", "--unit", "%n")
 	for _, o := range []struct{ name, value string }{
 		{"--account", s.Account}, {"--credspec", s.CredentialSpec},
 		{"--user", s.User}, {"--group", s.Group}, {"--on-rotate", s.OnRotate},
@@ -139,7 +139,7 @@ StopWhenUnneeded=yes
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=` + quoteAll(create) + `
-ExecStop=-` + quoteAll(remove) + "\n"
+ExecStop=-` + quoteAll(release) + "\n"
 }
 
 // DropIn makes the service need its lease and tells its Kerberos libraries where
@@ -240,29 +240,50 @@ func (u Units) Install(ctx context.Context, s Service) (written []string, err er
 	return written, u.reload(ctx)
 }
 
-// Uninstall removes the files, and the drop-in's directory when nothing else is
-// in it. That there were none is no error.
+// Uninstall takes the identity from the service at once: it removes the drop-in,
+// ends the lease, and removes its unit. The service itself goes on. That there
+// was nothing to undo is no error.
 func (u Units) Uninstall(ctx context.Context, unit string) error {
 	leaseUnit, dropIn := u.paths(unit)
 	if err := errors.Join(refuseForeign(leaseUnit), refuseForeign(dropIn)); err != nil {
 		return err
 	}
-	removed := false
-	for _, path := range []string{dropIn, leaseUnit} {
-		switch err := os.Remove(path); {
-		case err == nil:
-			removed = true
-		case !errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("remove unit: %w", err)
+	// In this order: a unit that the service still requires would take the
+	// service along when it stops, and one whose file is gone never stops by
+	// itself.
+	if removed, err := remove(dropIn); err != nil {
+		return err
+	} else if removed {
+		// The directory stays when somebody else's drop-ins are in it: Remove
+		// refuses then, and that is right.
+		_ = os.Remove(filepath.Dir(dropIn))
+		if err := u.reload(ctx); err != nil {
+			return err
 		}
 	}
-	if !removed {
+	if _, err := os.Stat(leaseUnit); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	// The directory stays when somebody else's drop-ins are in it: Remove
-	// refuses then, and that is right.
-	_ = os.Remove(filepath.Dir(dropIn))
+	instances := strings.ReplaceAll(filepath.Base(leaseUnit), "@.", "@*.")
+	if _, err := u.systemctl(ctx, "stop", "--", instances); err != nil {
+		return err
+	}
+	if _, err := remove(leaseUnit); err != nil {
+		return err
+	}
 	return u.reload(ctx)
+}
+
+// remove removes a file and reports whether there was one.
+func remove(path string) (bool, error) {
+	switch err := os.Remove(path); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, fmt.Errorf("remove unit: %w", err)
+	}
 }
 
 // Installed lists the services that were given the account, by the name that

@@ -45,8 +45,8 @@ StopWhenUnneeded=yes
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/bin/gmsa lease create --unit --account webapp01 --user www-data --on-rotate "reload nginx" --keytab
-ExecStop=-/usr/bin/gmsa lease remove --unit
+ExecStart=/usr/bin/gmsa lease create --unit %n --account webapp01 --user www-data --on-rotate "reload nginx" --keytab
+ExecStop=-/usr/bin/gmsa lease remove --unit %n
 `
 	if d := cmp.Diff(wantUnit, s.LeaseUnit()); d != "" {
 		t.Error(d)

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/deliver/systemd"
+)
+
+func (a *app) account() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "account",
+		Short: "Group managed service accounts",
+	}
+	c.AddCommand(a.accountInstall(), a.accountUninstall())
+	return c
+}
+
+// installOptions are the flags of gmsa account install.
+type installOptions struct {
+	service, user, group, onRotate string
+	credspec                       string
+	keytab                         bool
+}
+
+// installed is what install and uninstall report.
+type installed struct {
+	Account  string   `json:"account"`
+	State    string   `json:"state,omitempty"`
+	Services []string `json:"services,omitempty"`
+	Files    []string `json:"files,omitempty"`
+}
+
+func (a *app) accountInstall() *cobra.Command {
+	var o installOptions
+	c := &cobra.Command{
+		Use:   "install {ACCOUNT | --credspec NAME}",
+		Short: "Keep a gMSA ready on this host, and give it to a service",
+		Long: `install has the agent of this host keep the account ready, also across restarts.
+With --service it also gives the account to a service of systemd: it writes a
+unit that holds the lease and a drop-in that makes the service need it. The
+service is not restarted. Installing again is safe.`,
+		Example: `  gmsa account install webapp01
+  gmsa account install webapp01 --service nginx.service
+  gmsa account install webapp01 --service apache2 --user www-data --keytab --on-rotate reload-apache`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if (len(args) == 1) == (o.credspec != "") || len(args) > 1 {
+				return errors.New("want an account or --credspec, one of the two")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return a.install(c.Context(), o, args) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.service, "service", "", "give the account to this service")
+	f.StringVar(&o.credspec, "credspec", "", "the accounts of a credential spec that the agent knows")
+	f.StringVar(&o.user, "user", "", "who reads the lease (default: the service's User=)")
+	f.StringVar(&o.group, "group", "", "their group (default: the service's Group=)")
+	f.BoolVar(&o.keytab, "keytab", false, "for a service that accepts connections: also write keytabs")
+	f.StringVar(&o.onRotate, "on-rotate", "", "a command of the agent's configuration to run when keys change")
+	a.addOutputFlag(c)
+	return c
+}
+
+func (a *app) install(ctx context.Context, o installOptions, args []string) error {
+	var name, unit string
+	var err error
+	if len(args) == 1 {
+		if name, err = localName(args[0]); err != nil {
+			return err
+		}
+	}
+	if o.service != "" {
+		if unit, err = systemd.ParseUnit(o.service); err != nil {
+			return failure(Usage, err)
+		}
+	}
+	r := &agentapi.InstallAccountRequest{Subject: &agentapi.InstallAccountRequest_Account{Account: name}}
+	if name == "" {
+		r.Subject = &agentapi.InstallAccountRequest_CredentialSpec{CredentialSpec: o.credspec}
+	}
+	var account *agentapi.Account
+	err = a.withAgent(ctx, func(ctx context.Context, client *agentapi.Client) error {
+		done, err := client.InstallAccount(ctx, r)
+		account = done.GetAccount()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	result := installed{Account: account.GetPrincipal(), State: stateName(account.GetState())}
+	if unit != "" {
+		if result.Files, err = a.installService(ctx, o, name, unit); err != nil {
+			return err
+		}
+		result.Services = []string{unit}
+	}
+	return a.print(result, func(w io.Writer) error { return result.write(w) })
+}
+
+// installService writes the units of one service.
+func (a *app) installService(ctx context.Context, o installOptions, name, unit string) ([]string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("where this program is: %w", err)
+	}
+	files, err := systemd.Units{}.Install(ctx, systemd.Service{
+		Unit: unit, Account: name, CredentialSpec: o.credspec, User: o.user, Group: o.group,
+		Keytab: o.keytab, OnRotate: o.onRotate, Program: program, Socket: a.socket,
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, failure(NotFound, err).hint("systemctl list-unit-files --type=service").hint("the account itself is installed; give it to a service with --service once the service exists")
+	case errors.Is(err, systemd.ErrDynamicUser):
+		return nil, failure(Usage, err).hint("groupadd --system webapp, then --group webapp")
+	case errors.Is(err, systemd.ErrForeign):
+		return nil, failure(Denied, err).hint("move the file away, or change it by hand")
+	}
+	return files, err
+}
+
+func (i installed) write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is installed on this host: %s\n", i.Account, i.State)
+	for _, f := range i.Files {
+		fmt.Fprintf(&b, "wrote %s\n", f)
+	}
+	for _, s := range i.Services {
+		fmt.Fprintf(&b, "next: systemctl restart %s\n", s)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (a *app) accountUninstall() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "uninstall ACCOUNT",
+		Short: "Undo account install, and destroy what is cached of the account",
+		Long: `uninstall takes the account from the services of this host that were given it,
+has the agent forget it, and destroys its cached credentials. A service that
+runs goes on, and has the account no more.`,
+		Example: "  gmsa account uninstall webapp01",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return a.uninstall(c.Context(), args[0]) },
+	}
+	a.addOutputFlag(c)
+	return c
+}
+
+func (a *app) uninstall(ctx context.Context, account string) error {
+	name, err := localName(account)
+	if err != nil {
+		return err
+	}
+	units, err := systemd.Units{}.Installed(name)
+	if err != nil {
+		return err
+	}
+	for _, unit := range units {
+		if err := (systemd.Units{}).Uninstall(ctx, unit); err != nil {
+			return err
+		}
+	}
+	var known bool
+	err = a.withAgent(ctx, func(ctx context.Context, client *agentapi.Client) error {
+		done, err := client.UninstallAccount(ctx, &agentapi.UninstallAccountRequest{Account: name})
+		known = done.GetWasInstalled()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !known && len(units) == 0 {
+		return failure(NotFound, fmt.Errorf("%s is not installed on this host", name)).hint("gmsa agent status")
+	}
+	return a.print(installed{Account: name, Services: units}, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s is no longer installed on this host\n", name)
+		for _, u := range units {
+			if err == nil {
+				_, err = fmt.Fprintf(w, "next: systemctl restart %s\n", u)
+			}
+		}
+		return err
+	})
+}
+
+// localName is one spelling of an account's name, so that uninstall finds what
+// install wrote: NAME, or NAME@domain where a domain was given.
+func localName(s string) (string, error) {
+	n, err := adproto.ParseAccountName(s)
+	if err != nil {
+		return "", failure(Usage, fmt.Errorf("account: %w", err))
+	}
+	name := strings.ToLower(n.Bare())
+	if n.Domain != "" {
+		name += "@" + strings.ToLower(n.Domain)
+	}
+	return name, nil
+}
