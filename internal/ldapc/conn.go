@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -36,6 +37,7 @@ type Conn struct {
 	net     net.Conn // the outermost protected layer
 	ldap    *ldap.Conn
 	timeout time.Duration
+	broken  atomic.Bool // a request found the connection dead
 
 	closeOnce sync.Once
 	closeErr  error
@@ -67,7 +69,7 @@ func (c *Conn) Close() error {
 
 // Alive reports whether the connection can still carry requests, as far as is
 // known without sending one.
-func (c *Conn) Alive() bool { return !c.ldap.IsClosing() }
+func (c *Conn) Alive() bool { return !c.broken.Load() && !c.ldap.IsClosing() }
 
 // Scope says how far below the base a search goes: RFC 4511, Section 4.5.1.2.
 type Scope int
@@ -193,20 +195,18 @@ func (c *Conn) do(ctx context.Context, op string, f func() error) error {
 		return fmt.Errorf("%s: %w", op, context.Cause(ctx))
 	}
 	done := make(chan error, 1)
+	start := time.Now()
 	go func() { done <- f() }()
 	select {
 	case err := <-done:
-		if err != nil && !c.Alive() && !isResult(err) {
-			return fmt.Errorf("%s: %w: %w", op, ErrConnection, err)
+		err = typed(op, err)
+		if errors.Is(err, ErrConnection) && time.Since(start) < c.timeout {
+			// Not the silence of a slow server: the library may notice later than
+			// its caller that a write has failed.
+			c.broken.Store(true)
 		}
-		return typed(op, err)
+		return err
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", op, context.Cause(ctx))
 	}
-}
-
-// isResult reports whether err is a result that the server sent.
-func isResult(err error) bool {
-	le, ok := errors.AsType[*ldap.Error](err)
-	return ok && le.ResultCode < ldap.ErrorNetwork
 }
