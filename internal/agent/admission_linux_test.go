@@ -260,7 +260,7 @@ func TestUnitLease(t *testing.T) {
 		t.Fatalf("link to %s, %v, want %s", target, err, dir)
 	}
 	b, err := os.ReadFile(link + "/krb5.conf")
-	if err != nil || !strings.Contains(string(b), "FILE:"+link+"/ccache") {
+	if err != nil || !strings.Contains(string(b), "FILE:"+link+"/..data/ccache") {
 		t.Errorf("krb5.conf %v\n%s", err, b)
 	}
 	// The process that asked has ended; the unit has not. So it is after a

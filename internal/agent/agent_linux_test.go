@@ -97,10 +97,10 @@ func TestLeaseFromCreationToRemoval(t *testing.T) {
 		t.Errorf("keytab is for %v", names)
 	}
 	conf, err := os.ReadFile(l.GetDirectory() + "/krb5.conf")
-	if err != nil || !strings.Contains(string(conf), "kdc = dc1.contoso.com") || !strings.Contains(string(conf), "default_ccache_name = FILE:/run/gmsa/ccache") {
+	if err != nil || !strings.Contains(string(conf), "kdc = dc1.contoso.com") || !strings.Contains(string(conf), "default_ccache_name = FILE:/run/gmsa/..data/ccache") {
 		t.Errorf("krb5.conf: %v\n%s", err, conf)
 	}
-	if got := l.GetEnvironment()["KRB5CCNAME"]; got != "FILE:"+l.GetDirectory()+"/ccache" {
+	if got := l.GetEnvironment()["KRB5CCNAME"]; got != "FILE:"+l.GetDirectory()+"/..data/ccache" {
 		t.Errorf("KRB5CCNAME=%s", got)
 	}
 	if a := l.GetAccounts(); len(a) != 1 || a[0].GetState() != agentapi.AccountState_ACCOUNT_STATE_READY || a[0].GetKvno() != 1 || !a[0].GetPrimary() {
@@ -291,7 +291,7 @@ func TestRollover(t *testing.T) {
 		}
 	}
 	env, _ := os.ReadFile(out + "/done")
-	if !strings.Contains(string(env), "KRB5CCNAME=FILE:"+l.GetDirectory()+"/ccache\n") || strings.Contains(string(env), "HOME=") || strings.Contains(string(env), "GOCACHE=") {
+	if !strings.Contains(string(env), "KRB5CCNAME=FILE:"+l.GetDirectory()+"/..data/ccache\n") || strings.Contains(string(env), "HOME=") || strings.Contains(string(env), "GOCACHE=") {
 		t.Errorf("environment of the command:\n%s", env)
 	}
 }

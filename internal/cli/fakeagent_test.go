@@ -42,7 +42,7 @@ func (f *fakeAgent) CreateLease(_ context.Context, r *agentapi.CreateLeaseReques
 		Id: fakeLease, Directory: "/run/gmsa/leases/" + fakeLease, Accounts: []*agentapi.Account{fakeAccount()},
 		Uid: r.GetUid(), Gid: r.GetGid(), Mode: r.GetMode(), Keytab: r.GetKeytab(), Process: r.GetProcess(), Created: moment(),
 		CredentialSpec: r.GetCredentialSpec(),
-		Environment:    map[string]string{"KRB5CCNAME": "FILE:/run/gmsa/leases/" + fakeLease + "/ccache", "KRB5_CONFIG": "/run/gmsa/leases/" + fakeLease + "/krb5.conf"},
+		Environment:    map[string]string{"KRB5CCNAME": "FILE:/run/gmsa/leases/" + fakeLease + "/..data/ccache", "KRB5_CONFIG": "/run/gmsa/leases/" + fakeLease + "/krb5.conf"},
 	}
 	if r.GetUnit() {
 		l.Unit = "nginx.service"

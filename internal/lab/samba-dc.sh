@@ -18,7 +18,7 @@ SELF=$(readlink -f "$0")
 : "${DC_ADMIN_PASS:=Passw0rd!Admin}"
 # The identifiers of Microsoft's example credential spec, which so fits the domain.
 : "${DC_SID:=S-1-5-21-702590844-1001920913-2680819671}" "${DC_GUID:=56d9b66c-d746-4f87-bd26-26760cfdca2e}"
-: "${DC_SERVICES:=ldap cldap kdc rpc dns}"      # add `winbindd s3fs` to serve SMB
+: "${DC_SERVICES:=ldap cldap kdc rpc dns ntp_signd}"   # add `winbindd s3fs` to serve SMB
 : "${DC_RPC_SERVERS:=-winreg, -srvsvc}"         # dcerpc endpoint servers, relative to Samba's default
 : "${DC_LDAP_STRONG:=yes}"                      # ldap server require strong auth
 : "${DC_CONF:=}"                                # more lines for [global]
@@ -36,6 +36,7 @@ running() { [ -s "$PIDF" ] && kill -0 "$(cat "$PIDF")" 2>/dev/null && [ "$(basen
 
 write_conf() {
   mkdir -p "$DC_DIR"/{etc,run,log,cache,private,state,ncalrpc,winbindd,ntp_signd,tls}
+  chmod 750 "$DC_DIR/ntp_signd" # Samba insists
   cat >"$CONF" <<C
 [global]
 	workgroup = $DC_DOMAIN

@@ -195,7 +195,7 @@ func (d *DC) env() []string {
 	}
 	conf := d.cfg.Conf
 	if d.cfg.SMB {
-		env = append(env, "DC_SERVICES=ldap cldap kdc rpc dns winbindd s3fs", "DC_RPC_SERVERS=-winreg")
+		env = append(env, "DC_SERVICES=ldap cldap kdc rpc dns ntp_signd winbindd s3fs", "DC_RPC_SERVERS=-winreg")
 		conf = append([]string{"winbind separator = +"}, conf...)
 	}
 	if len(conf) > 0 {

@@ -82,8 +82,11 @@ func (c Krb5Conf) libdefaults(b *bytes.Buffer) {
 	// A container's host name is not the name that clients know it by. The
 	// keytab holds this account alone, so that any key of it may serve.
 	set("ignore_acceptor_hostname", "true")
-	set("default_ccache_name", "FILE:"+c.Dir+"/"+CCacheName) // MIT
-	set("default_cc_name", "FILE:"+c.Dir+"/"+CCacheName)     // Heimdal
+	set("default_ccache_name", "FILE:"+CCachePath(c.Dir)) // MIT
+	set("default_cc_name", "FILE:"+CCachePath(c.Dir))     // Heimdal
+	// Heimdal refuses a cache that its group may read, as that of a lease with
+	// mode 0440, or that another user owns, as root sees one.
+	set("fcache_strict_checking", "false")
 	set("default_keytab_name", "FILE:"+c.Dir+"/"+KeytabName)
 	set("default_client_keytab_name", "FILE:"+c.Dir+"/"+ClientKeytabName)
 	names := etypeNames(c.ETypes)

@@ -166,12 +166,17 @@ type Lease struct {
 	Created  time.Time `json:"created"`
 }
 
+// CCachePath is the path by which Kerberos programs are told of the credential cache
+// in a lease's directory. Heimdal, which Samba's programs carry, opens no cache whose
+// last component is a symbolic link, as DIR/ccache is: hence the way through ..data.
+func CCachePath(dir string) string { return dir + "/..data/" + CCacheName }
+
 // Env is the environment that points a Kerberos program at a lease's directory
 // as the workload sees it. The keytabs' variables are set even where the lease
 // has none, so that no other identity is picked up instead.
 func Env(dir string) []string {
 	return []string{
-		"KRB5CCNAME=FILE:" + dir + "/" + CCacheName,
+		"KRB5CCNAME=FILE:" + CCachePath(dir),
 		"KRB5_CONFIG=" + dir + "/" + Krb5ConfName,
 		"KRB5_KTNAME=FILE:" + dir + "/" + KeytabName,
 		"KRB5_CLIENT_KTNAME=FILE:" + dir + "/" + ClientKeytabName,

@@ -146,7 +146,7 @@ ExecStop=-` + quoteAll(release) + "\n"
 // it is.
 func (s Service) DropIn() string {
 	lease := filepath.Join(orDefault(s.LeaseDir, DefaultLeaseDir), "%n")
-	env := []string{"KRB5CCNAME=FILE:" + lease + "/ccache", "KRB5_CONFIG=" + lease + "/krb5.conf"}
+	env := []string{"KRB5CCNAME=FILE:" + lease + "/..data/ccache", "KRB5_CONFIG=" + lease + "/krb5.conf"}
 	if s.Keytab {
 		env = append(env, "KRB5_KTNAME=FILE:"+lease+"/keytab", "KRB5_CLIENT_KTNAME=FILE:"+lease+"/client.keytab")
 	}

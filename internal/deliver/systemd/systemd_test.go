@@ -57,7 +57,7 @@ Requires=gmsa-lease-%N.service
 After=gmsa-lease-%N.service
 
 [Service]
-Environment=KRB5CCNAME=FILE:/run/gmsa/units/%n/ccache
+Environment=KRB5CCNAME=FILE:/run/gmsa/units/%n/..data/ccache
 Environment=KRB5_CONFIG=/run/gmsa/units/%n/krb5.conf
 Environment=KRB5_KTNAME=FILE:/run/gmsa/units/%n/keytab
 Environment=KRB5_CLIENT_KTNAME=FILE:/run/gmsa/units/%n/client.keytab
