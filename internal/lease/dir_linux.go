@@ -107,20 +107,18 @@ func (d *Dir) changed(files []file, names []string, sums []uint64) []file {
 }
 
 // replace puts f in the place of the file of its name, in the version in force.
+// The path is walked from the root's descriptor at once: all directories on it are
+// the agent's, so that nobody can have put a link there. This is what a renewed
+// ticket costs, and opening them one by one is a quarter of it.
 func (d *Dir) replace(f file) error {
-	elements := append([]string{d.id.String(), versionName(d.version)}, directoryOf(f.name)...)
-	dir, err := d.root.dir.openAt(elements...)
-	if err != nil {
-		return err
-	}
-	defer dir.close()
-	const temporary = "..new"
-	err = dir.create(temporary, f.data, d.owner)
+	name := d.id.String() + "/" + versionName(d.version) + "/" + f.name
+	temporary := path.Dir(name) + "/..new"
+	err := d.root.dir.create(temporary, f.data, d.owner)
 	if err == nil {
-		err = dir.rename(temporary, path.Base(f.name))
+		err = d.root.dir.rename(temporary, name)
 	}
 	if err != nil {
-		return errors.Join(err, dir.remove(temporary))
+		return errors.Join(err, d.root.dir.remove(temporary))
 	}
 	return nil
 }

@@ -169,28 +169,3 @@ func (d dirFD) removeAll(name string, depth int) error {
 	}
 	return d.removeDir(name)
 }
-
-// openAt opens a directory some levels below d.
-func (d dirFD) openAt(elements ...string) (dirFD, error) {
-	at := d
-	for _, name := range elements {
-		next, err := at.openDir(name)
-		if at != d {
-			at.close()
-		}
-		if err != nil {
-			return dirFD{}, err
-		}
-		at = next
-	}
-	return at, nil
-}
-
-// directoryOf are the elements of the directory of a file's name.
-func directoryOf(name string) []string {
-	dir, _ := path.Split(name)
-	if dir == "" {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(dir, "/"), "/")
-}
