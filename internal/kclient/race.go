@@ -72,6 +72,9 @@ func (c *Client) race(caller context.Context, prefer string, try attempt) ([]byt
 	if err != nil {
 		return nil, KDC{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+	if len(kdcs) == 0 {
+		return nil, KDC{}, fmt.Errorf("%w: none is known", ErrUnreachable)
+	}
 	kdcs = preferred(kdcs, prefer)
 	ctx, cancel := context.WithTimeoutCause(caller, c.cfg.Timeout, errNoAnswer)
 	r := &racing{cancel: cancel, kdcs: kdcs, try: try, hedgeAfter: c.cfg.HedgeAfter, winner: -1}
