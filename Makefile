@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help test test-quick demo bench fuzz lint build generate clean
+.PHONY: help test test-quick demo bench microbench fuzz lint build generate clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -18,7 +18,10 @@ demo: ## the journey from a credential spec to a database session, on real serve
 	@scripts/demo.sh
 
 bench: ## the figures of the benchmarks, side by side with the peers'
-	@scripts/bench.sh
+	@scripts/bench.sh $(BENCH_ARGS)
+
+microbench: ## the benchmarks of the packages
+	@scripts/bench.sh micro $(BENCH_ARGS)
 
 fuzz: ## ten minutes for each fuzz target
 	@scripts/fuzz.sh each 600

@@ -24,7 +24,7 @@ var layers = []struct {
 	{"services", []string{"internal/agent/...", "internal/dc/...", "internal/doctor/...", "internal/deliver/..."}},
 	{"a domain inside a test", []string{"domaintest/..."}},
 	{"commands", []string{"internal/cli/..."}},
-	{"programs", []string{"cmd/...", "bench/..."}},
+	{"programs", []string{"cmd/..."}},
 }
 
 const layersReason = "imports run downwards only, so that each part can be read, tested and replaced without what uses it"
@@ -74,6 +74,7 @@ var forbidden = []struct{ importer, imported, reason string }{
 var testOnly = map[string]string{
 	"internal/lab":     "test support starts programs and has no place in the product",
 	"internal/deptest": "it holds rules, no code",
+	"bench":            "it measures the product beside its peers, and starts them with the lab",
 }
 
 // names that say nothing about what a package holds.
