@@ -28,6 +28,9 @@ type directory struct {
 	reads   atomic.Int64
 	auths   atomic.Int64
 	tickets atomic.Int64
+	// salt is what the KDC announces to a client that does not begin with
+	// pre-authentication, or with another salt's key; "": any will do.
+	salt atomic.Pointer[string]
 	// generation is the number of the password.
 	generation atomic.Int64
 
@@ -104,6 +107,9 @@ func (d *directory) Authenticate(_ context.Context, req AuthRequest) (Authentica
 	d.mu.Unlock()
 	if err := d.failure(); err != nil {
 		return Authentication{}, err
+	}
+	if s := d.salt.Load(); s != nil && *s != req.Salt {
+		return Authentication{}, &Error{Reason: ErrSalt, Controller: "dc1", Salt: *s}
 	}
 	now := time.Now().Truncate(time.Second)
 	return Authentication{Credential: krb5.Credential{
@@ -366,6 +372,37 @@ func TestFailingAccountIsNotHammered(t *testing.T) {
 		}
 		if n := d.reads.Load(); n > 31 {
 			t.Errorf("%d reads in a minute, want one in %v at the most", n, demandPause)
+		}
+	})
+}
+
+// What the KDC says of its salt is believed for a password that is new and in
+// force. Of one that was accepted before it says nothing: another password with
+// another salt is in force by now, and tickets under the old keys live on.
+func TestSaltIsThatOfThePasswordInForce(t *testing.T) {
+	d := &directory{}
+	salt := "CONTOSO.COMhostold.contoso.com"
+	d.salt.Store(&salt)
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		s, err := h.Wait(ctx)
+		if err != nil || s.Initiator.Salt != salt || s.Acceptor[0].Salt != salt {
+			t.Fatalf("initiator salt %q, %v", s.Initiator.Salt, err)
+		}
+		if n := d.auths.Load(); n != 2 || d.authReq[0].Proven || d.authReq[1].Salt != salt {
+			t.Errorf("%d AS exchanges: %+v", n, d.authReq)
+		}
+		other := "CONTOSO.COMhostnew.contoso.com"
+		d.salt.Store(&other)
+		time.Sleep(9 * time.Hour)
+		if s := h.Snapshot(); s.Initiator.Salt != salt || len(s.Acceptor) != 1 || s.Acceptor[0].Salt != salt {
+			t.Errorf("the keys of a proven password were replaced: %+v", s.Acceptor)
+		}
+		for _, r := range d.authReq[2:] {
+			if r.Salt != salt {
+				t.Errorf("a key with salt %q was tried", r.Salt)
+			}
 		}
 	})
 }
