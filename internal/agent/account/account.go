@@ -290,7 +290,7 @@ func (a *account) publish(shares []*share) {
 	if !ok {
 		return
 	}
-	acceptor := a.ring.AcceptorKeys(now)
+	acceptor := a.ring.AcceptorKeys()
 	name := a.last.Name
 	for _, s := range shares {
 		s.publish(&Snapshot{

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/opengmsa/opengmsa/krb5/crypto"
-	"github.com/opengmsa/opengmsa/managedpassword"
 )
 
 const (
@@ -51,7 +50,7 @@ type Config struct {
 	// TicketLife is the longest life of a ticket by the domain's policy; the
 	// default is [DefaultTicketLife]. Old keys are kept as long.
 	TicketLife time.Duration
-	// Derive makes keys of passwords; the default is [managedpassword.Keys].
+	// Derive makes keys of passwords; the default is managedpassword.Key.
 	Derive DeriveFunc
 	// Events is told what the event log records; nil: nothing.
 	Events Events
@@ -70,7 +69,7 @@ func (c Config) withDefaults() Config {
 		c.MaxInFlight = DefaultInFlight
 	}
 	if c.Derive == nil {
-		c.Derive = managedpassword.Keys
+		c.Derive = derive
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -1,8 +1,10 @@
 package account
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -14,8 +16,8 @@ import (
 // next password between the two searches of a reading: its kvno is not believed.
 const striking = 10 * time.Second
 
-// DeriveFunc makes the Kerberos keys of a password; [managedpassword.Keys] is
-// the one.
+// DeriveFunc makes the Kerberos keys of a password, one of each type in their
+// order. It is called by several goroutines at once.
 type DeriveFunc func(password secret.Bytes, salt string, etypes ...crypto.EType) ([]*crypto.Key, error)
 
 // announces reports whether the blob's current password is the next one, which
@@ -42,18 +44,13 @@ func (a *account) observation(rd Reading, at time.Time) (Observation, error) {
 		return Observation{}, &Error{Reason: ErrNoEncType, Controller: rd.Controller,
 			Err: fmt.Errorf("msDS-SupportedEncryptionTypes is %#x, the host allows %v", rd.EncTypes, a.pool.cfg.EncTypes)}
 	}
-	keysOf := func(b secret.Bytes) (Password, error) { return a.password(b, rd.Name, etypes) }
-	o := Observation{Controller: rd.Controller, At: at, KVNO: rd.KVNO, Expires: at.Add(rd.Blob.QueryInterval)}
-	current, err := keysOf(rd.Blob.Current)
+	passwords, err := a.passwords(rd, etypes)
 	if err != nil {
 		return Observation{}, err
 	}
-	o.InForce = current
-	if !rd.Blob.Previous.IsZero() {
-		previous, err := keysOf(rd.Blob.Previous)
-		if err != nil {
-			return Observation{}, err
-		}
+	o := Observation{Controller: rd.Controller, At: at, KVNO: rd.KVNO, Expires: at.Add(rd.Blob.QueryInterval), InForce: passwords[0]}
+	if len(passwords) > 1 {
+		current, previous := passwords[0], passwords[1]
 		if announces(rd.Blob) || a.ring.foretells(rd.Blob, current, previous) {
 			o.InForce, o.Upcoming = previous, &current
 		} else {
@@ -75,10 +72,10 @@ func (o *Observation) date(rd Reading) {
 	}
 	known := o.InForce.Starts
 	torn := !known.IsZero() && !starts.IsZero() && !known.Equal(starts)
-	if o.Upcoming != nil {
+	torn = torn || o.Upcoming != nil && rd.Blob.QueryInterval < striking
+	if announces(rd.Blob) && !starts.IsZero() {
 		period := rd.Blob.UnchangedInterval - rd.Blob.QueryInterval + ClockSkew
-		off := starts.Add(period).Sub(o.Expires).Abs()
-		torn = torn || !starts.IsZero() && off > period/2 || rd.Blob.QueryInterval < striking
+		torn = torn || starts.Add(period).Sub(o.Expires).Abs() > period/2
 	}
 	if torn {
 		o.KVNO = 0
@@ -87,6 +84,23 @@ func (o *Observation) date(rd Reading) {
 	if !starts.IsZero() {
 		o.InForce.Starts = starts
 	}
+}
+
+// passwords turns the current and, if there is one, the previous password of a
+// reading into keys, both at once: a lease may be waiting, and a key costs
+// milliseconds.
+func (a *account) passwords(rd Reading, etypes []crypto.EType) ([]Password, error) {
+	blobs := []secret.Bytes{rd.Blob.Current}
+	if !rd.Blob.Previous.IsZero() {
+		blobs = append(blobs, rd.Blob.Previous)
+	}
+	out, errs := make([]Password, len(blobs)), make([]error, len(blobs))
+	var all sync.WaitGroup
+	for i, b := range blobs {
+		all.Go(func() { out[i], errs[i] = a.password(b, rd.Name, etypes) })
+	}
+	all.Wait()
+	return out, errors.Join(errs...)
 }
 
 // password turns a password's bytes into keys, unless the ring has them. The
@@ -107,6 +121,17 @@ func (a *account) password(b secret.Bytes, name string, etypes []crypto.EType) (
 	}
 	p.Keys = keys
 	return p, nil
+}
+
+// derive is [managedpassword.Keys] with the types derived beside each other.
+func derive(password secret.Bytes, salt string, etypes ...crypto.EType) ([]*crypto.Key, error) {
+	out, errs := make([]*crypto.Key, len(etypes)), make([]error, len(etypes))
+	var all sync.WaitGroup
+	for i, e := range etypes {
+		all.Go(func() { out[i], errs[i] = managedpassword.Key(e, password, salt) })
+	}
+	all.Wait()
+	return out, errors.Join(errs...)
 }
 
 // encTypeBit is the flag of msDS-SupportedEncryptionTypes ([MS-KILE] 2.2.7) of

@@ -65,10 +65,10 @@ func TestRingSurvivesAnything(t *testing.T) {
 			if rapid.Bool().Draw(t, "dated") {
 				o.InForce.Starts = epoch.Add(time.Duration(rapid.IntRange(0, 5).Draw(t, "period")) * 20 * time.Hour)
 			}
-			before := fmt.Sprint(numbers(r.AcceptorKeys(now)), len(r.held))
+			before := fmt.Sprint(numbers(r.AcceptorKeys()), len(r.held))
 			old := r
 			r, _ = r.Observe(o)
-			if after := fmt.Sprint(numbers(old.AcceptorKeys(now)), len(old.held)); after != before {
+			if after := fmt.Sprint(numbers(old.AcceptorKeys()), len(old.held)); after != before {
 				t.Fatalf("Observe changed its receiver: %s, was %s", after, before)
 			}
 			seen[n] = now
@@ -88,7 +88,7 @@ func checkRing(t *rapid.T, r Ring, now time.Time, seen map[int]time.Time, life t
 		t.Fatalf("%d passwords, %d sightings, current %d", len(r.held), len(r.sightings), r.current)
 	}
 	var kept []int
-	for _, s := range r.AcceptorKeys(now) {
+	for _, s := range r.AcceptorKeys() {
 		kept = append(kept, numberOf(s.Keys[0]))
 	}
 	for n, at := range seen {
@@ -147,7 +147,7 @@ func TestRingFollowsADomain(t *testing.T) {
 }
 
 func checkAccepts(t *rapid.T, r Ring, now time.Time, skews []time.Duration, period time.Duration) {
-	keys := numbers(r.AcceptorKeys(now))
+	keys := numbers(r.AcceptorKeys())
 	var inForce []int
 	for i, s := range skews {
 		n := int(now.Add(s).Sub(epoch) / period)
@@ -177,7 +177,7 @@ func TestRestoreKeepsWhatTheDomainDoesNotGive(t *testing.T) {
 	o := observed(1, 7, epoch.Add(19*time.Hour+56*time.Minute), 4*time.Minute)
 	o.Upcoming = &next
 	r, _ = r.Observe(o)
-	left := r.AcceptorKeys(o.At)
+	left := r.AcceptorKeys()
 	if got := fmt.Sprint(numbers(left)); got != "map[7:1 8:2]" {
 		t.Fatalf("before the restart: %s", got)
 	}
@@ -199,7 +199,7 @@ func TestRestoreKeepsWhatTheDomainDoesNotGive(t *testing.T) {
 				t.Error("a restored key is used before the domain was asked")
 			}
 			s, _ = s.Observe(tt.o)
-			if got := fmt.Sprint(numbers(s.AcceptorKeys(tt.o.At))); got != tt.want {
+			if got := fmt.Sprint(numbers(s.AcceptorKeys())); got != tt.want {
 				t.Errorf("acceptor keys %s, want %s", got, tt.want)
 			}
 			if k, _ := s.InitiatorKeys(tt.o.At); numberOf(k.Keys[0]) != tt.initiator {
@@ -209,12 +209,36 @@ func TestRestoreKeepsWhatTheDomainDoesNotGive(t *testing.T) {
 	}
 }
 
+// What a keytab holds beyond the password in force need not be the next one: the
+// guard looks for that in the window all the same, and initiators do not go on to
+// what nobody announced.
+func TestRestoredKeyIsNotTakenForTheNextOne(t *testing.T) {
+	r := Ring{}.Restore([]KeySet{{KVNO: 7, Keys: numbered(1).Keys}, {KVNO: 8, Keys: numbered(9).Keys}}, epoch)
+	r, _ = r.Observe(observed(1, 7, epoch, 20*time.Minute))
+	if p := r.NextRead(0); !p.At.Equal(epoch.Add(20*time.Minute - lead)) {
+		t.Errorf("next read after %v, want at the approach", p.At.Sub(epoch))
+	}
+	if k, _ := r.InitiatorKeys(epoch.Add(21 * time.Minute)); numberOf(k.Keys[0]) != 1 {
+		t.Errorf("initiators went on to password %d", numberOf(k.Keys[0]))
+	}
+	next := numbered(2)
+	o := observed(1, 7, epoch.Add(16*time.Minute), 4*time.Minute)
+	o.Upcoming = &next
+	r, _ = r.Observe(o)
+	if k, _ := r.InitiatorKeys(epoch.Add(21 * time.Minute)); numberOf(k.Keys[0]) != 2 {
+		t.Errorf("initiators use password %d after the announcement", numberOf(k.Keys[0]))
+	}
+	if got := fmt.Sprint(len(r.AcceptorKeys())); got != "3" {
+		t.Errorf("%s acceptor sets, want 3", got)
+	}
+}
+
 // A keytab's reader may put two passwords of one version into one set.
 func TestRestoreTakesPasswordsApart(t *testing.T) {
 	both := KeySet{KVNO: 8, Keys: []*crypto.Key{numbered(3).Keys[0], numbered(2).Keys[0]}}
 	r := Ring{}.Restore([]KeySet{both}, epoch)
 	r, _ = r.Observe(observed(3, 8, epoch.Add(time.Second), time.Hour))
-	sets := r.AcceptorKeys(epoch.Add(time.Second))
+	sets := r.AcceptorKeys()
 	if got := fmt.Sprint(numbers(sets)); got != "map[8:3]" || len(sets) != 2 || numberOf(sets[1].Keys[0]) != 2 {
 		t.Errorf("%d sets, first of each number %s", len(sets), got)
 	}
@@ -234,7 +258,7 @@ func TestSleptThroughAnnouncementIsKept(t *testing.T) {
 	if change&NewInForce == 0 || change&NewPassword == 0 {
 		t.Errorf("change %b", change)
 	}
-	if got := fmt.Sprint(numbers(r.AcceptorKeys(late.At))); got != "map[7:1 8:2 9:3]" {
+	if got := fmt.Sprint(numbers(r.AcceptorKeys())); got != "map[7:1 8:2 9:3]" {
 		t.Errorf("acceptor keys %s", got)
 	}
 }
@@ -291,12 +315,12 @@ func TestTwoPasswordsUnderOneNumber(t *testing.T) {
 	r, _ = r.Observe(observed(2, 8, epoch.Add(time.Hour), 20*time.Hour))
 	r, _ = r.Observe(observed(3, 8, epoch.Add(2*time.Hour), 20*time.Hour))
 	at := epoch.Add(2 * time.Hour)
-	sets := r.AcceptorKeys(at)
+	sets := r.AcceptorKeys()
 	if got := fmt.Sprint(numbers(sets)); got != "map[7:1 8:3]" || len(sets) != 3 {
 		t.Errorf("%d sets, first of each number %s", len(sets), got)
 	}
 	r, explained := r.Ticketed(8, numbered(2).Keys[0], at.Add(time.Second))
-	if got := fmt.Sprint(numbers(r.AcceptorKeys(at))); !explained || got != "map[7:1 8:2]" {
+	if got := fmt.Sprint(numbers(r.AcceptorKeys())); !explained || got != "map[7:1 8:2]" {
 		t.Errorf("after a ticket under the other one: %s", got)
 	}
 	if _, explained := r.Ticketed(9, nil, at); explained {

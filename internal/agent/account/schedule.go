@@ -27,7 +27,8 @@ const (
 
 	// lookGap, againGap and silentGap are the pauses between two reads of one
 	// account: while one controller after the other is heard, as a rule, and
-	// where a controller should announce the next password and does not.
+	// where a controller should say something and does not: the next password
+	// shortly before an expiry, or the version of the one in force.
 	lookGap   = 5 * time.Second
 	againGap  = 15 * time.Second
 	silentGap = time.Minute
@@ -51,7 +52,7 @@ func (r Ring) NextRead(spread float64) Plan {
 		return Plan{}
 	}
 	if len(r.held[r.current].versions) == 0 {
-		return Plan{At: r.last.Add(lookGap)}
+		return Plan{At: r.last.Add(silentGap)}
 	}
 	usual := Plan{At: r.last.Add(recheck + within(spread, recheck/4))}
 	earliest, latest := r.expiry()

@@ -203,7 +203,7 @@ func limit(keys []*crypto.Key, etypes []crypto.EType) []*crypto.Key {
 
 // opener is the key of the ring that opens a ticket, or nil.
 func (a *account) opener(t krb5.Ticket) *crypto.Key {
-	for _, set := range a.ring.AcceptorKeys(a.now()) {
+	for _, set := range a.ring.AcceptorKeys() {
 		for _, k := range set.Keys {
 			if k.EType() != t.EncPart.EType {
 				continue
