@@ -130,16 +130,34 @@ func encode(s *account.Snapshot) (*rendered, error) {
 func principals(s *account.Snapshot) []krb5.Principal {
 	list := []krb5.Principal{s.Principal}
 	for _, spn := range s.SPNs {
-		// An SPN whose instance has a realm or is empty is no principal's name.
-		if strings.Contains(spn, "@") || strings.Contains("/"+spn+"/", "//") {
+		// What is no service and instance, or has a realm, is no principal's name.
+		if !strings.Contains(spn, "/") || strings.Contains(spn, "@") || strings.Contains("/"+spn+"/", "//") {
 			continue
 		}
-		p := krb5.Principal{Realm: s.Principal.Realm, Name: krb5.NewName(krb5.NameSrvHst, strings.Split(spn, "/")...)}
-		if !slices.ContainsFunc(list, p.Equal) {
-			list = append(list, p)
+		for _, spelling := range []string{spn, conventional(spn)} {
+			p := krb5.Principal{Realm: s.Principal.Realm, Name: krb5.NewName(krb5.NameSrvHst, strings.Split(spelling, "/")...)}
+			if !slices.ContainsFunc(list, p.Equal) {
+				list = append(list, p)
+			}
 		}
 	}
 	return list
+}
+
+// conventional is an SPN as clients spell it: the service as its protocol has
+// it, the host in small letters. To the directory case means nothing, and
+// people write http/WEB1 there; to an acceptor that looks a name up in its
+// keytab it means everything, and the ticket has the client's spelling.
+func conventional(spn string) string {
+	service, rest, _ := strings.Cut(spn, "/")
+	for _, known := range []string{
+		"HTTP", "host", "ldap", "cifs", "nfs", "postgres", "MSSQLSvc", "DNS", "imap", "smtp", "pop", "ftp", "mariadb", "xmpp", "TERMSRV", "WSMAN", "RestrictedKrbHost",
+	} {
+		if strings.EqualFold(service, known) {
+			service = known
+		}
+	}
+	return service + "/" + strings.ToLower(rest)
 }
 
 // keytabOf lists every key under every name. Entries have no time of their own,
