@@ -17,7 +17,8 @@ import (
 // process is gone, ends it too and removes the directory.
 //
 // Arguments: the directory, the log file, the signal that stops the program in
-// order, the program. Descriptor 3 is the address's lock, which is for the keeper.
+// order, the program. What libfaketime leaves of a program that a signal ended goes
+// too. Descriptor 3 is the address's lock, which is for the keeper.
 const keeper = `
 dir=$1 log=$2 sig=$3; shift 3
 setsid "$@" </dev/null >>"$log" 2>&1 3>&- &
@@ -32,6 +33,7 @@ k=$!
 wait $p
 kill -KILL -$p
 kill $k
+rm -f /dev/shm/faketime_shm_$p /dev/shm/sem.faketime_sem_$p
 [ -n "$how" ] || rm -rf -- "$dir"
 exit 0`
 
