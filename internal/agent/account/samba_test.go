@@ -1,21 +1,21 @@
-package account
+package account_test
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/opengmsa/opengmsa/internal/ad"
-	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agent/identity"
 	"github.com/opengmsa/opengmsa/internal/kclient"
 	"github.com/opengmsa/opengmsa/internal/lab"
-	"github.com/opengmsa/opengmsa/internal/locate"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
@@ -25,93 +25,32 @@ import (
 // sambaAccount is the lab's gMSA with the shortest interval: 20 h.
 const sambaAccount = "webapp02$"
 
-// sambaDomain is the lab's domain as web1$ sees it.
-type sambaDomain struct {
-	domain  *ad.Domain
-	session *ad.Session
-	refused map[string]int // by key
-	t       *testing.T
+// witness is the domain as the agent's own identity reaches it. It fails the test
+// when a key is refused twice, and when directory and KDC have two names for one
+// controller.
+type witness struct {
+	account.Domain
+	t *testing.T
+
+	mu      sync.Mutex
+	refused map[string]bool // by key
 }
 
-func openSamba(t *testing.T, dc *lab.DC) *sambaDomain {
-	t.Helper()
-	pem, err := os.ReadFile(dc.CAFile)
-	if err != nil {
-		t.Fatal(err)
+func (w *witness) Authenticate(ctx context.Context, req account.AuthRequest) (account.Authentication, error) {
+	auth, err := w.Domain.Authenticate(ctx, req)
+	if err == nil && auth.Controller != req.Controller {
+		w.t.Errorf("the KDC is called %q, the directory %q", auth.Controller, req.Controller)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	d, err := ad.NewDomain(ad.Config{RootCAs: roots,
-		Locate: locate.Config{Domain: lab.DNSDomain, Resolver: &locate.DNS{Servers: []string{dc.DNS()}}, Now: dc.Now}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = d.Close() })
-	name, err := adproto.ParseAccountName("web1$")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := ad.WithPassword(name, secret.New([]byte(lab.ComputerPassword("web1"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ad.Open(d, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return &sambaDomain{domain: d, session: s, refused: make(map[string]int), t: t}
-}
-
-func (d *sambaDomain) ReadPassword(ctx context.Context, account string, hint ReadHint) (Reading, error) {
-	name, err := adproto.ParseAccountName(account)
-	if err != nil {
-		return Reading{}, err
-	}
-	if hint.FreshTicket {
-		d.session.Refresh()
-	}
-	p, err := d.session.ManagedPassword(ctx, name, ad.Hint{Avoid: hint.Avoid})
-	if err != nil {
-		reason := ErrNoController
-		if errors.Is(err, ad.ErrWithheld) {
-			reason = ErrWithheld
-		}
-		return Reading{}, &Error{Reason: reason, Err: err}
-	}
-	return Reading{Blob: p.Blob, KVNO: p.Account.KVNO, ID: p.Account.MSA.ID, Name: p.Account.Name, SID: p.Account.SID,
-		SPNs: p.Account.SPNs, EncTypes: uint32(p.Account.EncTypes), Controller: p.Controller}, nil
-}
-
-func (d *sambaDomain) Authenticate(ctx context.Context, req AuthRequest) (Authentication, error) {
-	res, err := d.domain.Kerberos().AS(ctx, kclient.ASRequest{
-		Client: req.Client.Name, Secret: kclient.SaltedKeys(req.Salt, req.Proven, req.Keys...), Prefer: req.Controller,
-	})
-	if err == nil {
-		if res.KDC.Host != req.Controller {
-			d.t.Errorf("the KDC is called %q, the directory %q", res.KDC.Host, req.Controller)
-		}
-		return Authentication{Credential: res.Credential, KVNO: res.KVNO, Controller: res.KDC.Host}, nil
-	}
-	e := &Error{Reason: ErrNoController, Err: err}
-	if s, ok := errors.AsType[*kclient.SaltError](err); ok {
-		e.Reason, e.Salt = ErrSalt, s.Salt
-	} else if errors.Is(err, kclient.ErrWrongKey) {
-		e.Reason = ErrWrongKey
+	if errors.Is(err, account.ErrWrongKey) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		k := string(req.Keys[0].Secret().Reveal())
-		if d.refused[k]++; d.refused[k] > 1 {
-			d.t.Error("a key was refused twice")
+		if w.refused[k] {
+			w.t.Error("a key was refused twice")
 		}
+		w.refused[k] = true
 	}
-	return Authentication{}, e
-}
-
-func (d *sambaDomain) ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
-	res, err := d.domain.Kerberos().TGS(ctx, kclient.TGSRequest{TGT: tgt, Server: service})
-	if err != nil {
-		return krb5.Credential{}, &Error{Reason: ErrNoController, Err: err}
-	}
-	return res.Credential, nil
+	return auth, err
 }
 
 // journey is a host's agent and the tickets that the KDC has issued to the
@@ -119,24 +58,52 @@ func (d *sambaDomain) ServiceTicket(ctx context.Context, tgt krb5.Credential, se
 type journey struct {
 	t       *testing.T
 	dc      *lab.DC
-	domain  *sambaDomain
-	pool    *Pool
-	handle  *Handle
+	kdc     *kclient.Client // of everybody else
+	host    string
+	domain  *witness
+	pool    *account.Pool
+	handle  *account.Handle
 	stop    func()
 	tickets []krb5.Ticket
 	issued  []time.Time
 }
 
+func newJourney(t *testing.T) *journey {
+	t.Helper()
+	lab.Need(t, "kinit", "kvno")
+	dc := lab.Samba(t, lab.SambaConfig{Clock: true})
+	cfg := config.Default()
+	cfg.Domains = map[string]config.Domain{lab.DNSDomain: {
+		Realm: lab.Realm, NetBIOS: lab.NetBIOSDomain, Servers: []string{dc.IP.String()},
+		Protection: config.ProtectionSPNEGO, Host: &config.Host{Keytab: dc.Keytab(t, "web1")},
+	}}
+	set := identity.New(identity.Options{Now: dc.Now})
+	if err := set.Configure(cfg); err != nil {
+		t.Fatal(err)
+	}
+	id, err := set.Identity(lab.DNSDomain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kdc, err := kclient.New(kclient.Config{Realm: lab.Realm, KDCs: kclient.StaticKDCs(dc.IP.String()), Now: dc.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kdc.Close() })
+	return &journey{t: t, dc: dc, kdc: kdc, host: id.Host,
+		domain: &witness{Domain: id.Domain, t: t, refused: make(map[string]bool)}}
+}
+
 // begin starts an agent with what the one before left.
-func (j *journey) begin(restore []KeySet) {
-	j.pool = NewPool(Config{Now: j.dc.Now})
-	ctx, cancel := context.WithCancel(context.Background())
+func (j *journey) begin(restore []account.KeySet) {
+	j.pool = account.NewPool(account.Config{Now: j.dc.Now})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(j.t.Context()))
 	done := make(chan struct{})
 	go func() {
 		_ = j.pool.Run(ctx)
 		close(done)
 	}()
-	j.handle = j.pool.Open(Request{Key: Key{Realm: lab.Realm, Name: sambaAccount, Host: "web1$"}, Domain: j.domain, Restore: restore})
+	j.handle = j.pool.Open(account.Request{Key: account.Key{Realm: lab.Realm, Name: sambaAccount, Host: j.host}, Domain: j.domain, Restore: restore})
 	j.stop = func() {
 		j.handle.Close()
 		cancel()
@@ -150,44 +117,35 @@ func (j *journey) begin(restore []KeySet) {
 	j.settle()
 }
 
-// travel sets the clocks of controller and host, as if the time between had
-// passed in sleep.
+// travel sets the clocks of controller and host.
 func (j *journey) travel(to time.Time) {
-	j.pool.mu.Lock()
-	j.dc.SetClock(j.t, j.dc.ClockOffset()+to.Sub(j.dc.Now()))
-	j.pool.wall = time.Time{} // time has passed, the clock has not jumped
-	j.pool.mu.Unlock()
+	j.pool.Travel(func() { j.dc.SetClock(j.t, j.dc.ClockOffset()+to.Sub(j.dc.Now())) })
 }
 
 // settle lets the agent do whatever is due.
 func (j *journey) settle() {
 	j.t.Helper()
-	j.pool.poke()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		j.pool.mu.Lock()
-		idle := j.pool.working == 0 && len(j.pool.queue) > 0 && j.pool.queue[0].due.After(j.dc.Now())
-		j.pool.mu.Unlock()
-		if idle {
-			return
-		}
+	for deadline := time.Now().Add(20 * time.Second); !j.pool.Idle(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			j.t.Fatalf("the agent does not come to rest: %v", j.handle.Err())
 		}
 	}
 }
 
-// issue lets a client, web1$, get a ticket to the account.
+// issue lets a client, web2$, get a ticket to the account.
 func (j *journey) issue() {
 	j.t.Helper()
-	tgt, err := j.domain.session.TGT(j.t.Context())
+	client, err := j.kdc.AS(j.t.Context(), kclient.ASRequest{
+		Client: krb5.NewName(krb5.NamePrincipal, "web2$"),
+		Secret: kclient.Password(secret.Copy([]byte(lab.ComputerPassword("web2"))))})
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	cred, err := j.domain.ServiceTicket(j.t.Context(), tgt, krb5.NewName(krb5.NamePrincipal, sambaAccount))
+	res, err := j.kdc.TGS(j.t.Context(), kclient.TGSRequest{TGT: client.Credential, Server: krb5.NewName(krb5.NamePrincipal, sambaAccount)})
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	tk, err := krb5.ParseTicket(cred.Ticket)
+	tk, err := krb5.ParseTicket(res.Credential.Ticket)
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -206,7 +164,7 @@ func (j *journey) check(when string) {
 	}
 	live := 0
 	for i, tk := range j.tickets {
-		if j.dc.Now().Sub(j.issued[i]) > DefaultTicketLife {
+		if j.dc.Now().Sub(j.issued[i]) > account.DefaultTicketLife {
 			continue
 		}
 		live++
@@ -215,7 +173,7 @@ func (j *journey) check(when string) {
 				j.issued[i].UTC().Format(time.DateTime), tk.EncPart.KVNO, tk.EncPart.EType)
 		}
 	}
-	_, err := j.domain.domain.Kerberos().AS(j.t.Context(), kclient.ASRequest{
+	_, err := j.kdc.AS(j.t.Context(), kclient.ASRequest{
 		Client: snap.Principal.Name, Secret: kclient.Keys(snap.Initiator.Keys...)})
 	if err != nil {
 		j.t.Errorf("%s: AS exchange with the client keys, kvno %d: %v", when, snap.Initiator.KVNO, err)
@@ -227,10 +185,10 @@ func (j *journey) check(when string) {
 
 // askMIT lets MIT's programs use the same keys: kinit takes the highest number of
 // the client keytab, kvno opens a new ticket with the acceptor keytab.
-func (j *journey) askMIT(when string, snap *Snapshot) {
+func (j *journey) askMIT(when string, snap *account.Snapshot) {
 	j.t.Helper()
 	dir := j.t.TempDir()
-	j.keytab(dir+"/client", snap, []KeySet{snap.Initiator})
+	j.keytab(dir+"/client", snap, []account.KeySet{snap.Initiator})
 	j.keytab(dir+"/acceptor", snap, snap.Acceptor)
 	principal := snap.Principal.String()
 	for _, argv := range [][]string{
@@ -245,7 +203,7 @@ func (j *journey) askMIT(when string, snap *Snapshot) {
 	}
 }
 
-func (j *journey) keytab(path string, snap *Snapshot, sets []KeySet) {
+func (j *journey) keytab(path string, snap *account.Snapshot, sets []account.KeySet) {
 	j.t.Helper()
 	var kt keytab.Keytab
 	for _, s := range sets {
@@ -262,8 +220,8 @@ func (j *journey) keytab(path string, snap *Snapshot, sets []KeySet) {
 	}
 }
 
-func opens(sets []KeySet, tk krb5.Ticket) bool {
-	i := slices.IndexFunc(sets, func(s KeySet) bool { return s.KVNO == tk.EncPart.KVNO })
+func opens(sets []account.KeySet, tk krb5.Ticket) bool {
+	i := slices.IndexFunc(sets, func(s account.KeySet) bool { return s.KVNO == tk.EncPart.KVNO })
 	if i < 0 {
 		return false
 	}
@@ -281,13 +239,11 @@ func opens(sets []KeySet, tk krb5.Ticket) bool {
 // what time it is and after, and again after a restart, every ticket to the
 // account opens and the client keys authenticate.
 func TestRolloverOfSamba(t *testing.T) {
-	lab.Need(t, "kinit", "kvno")
-	dc := lab.Samba(t, lab.SambaConfig{Clock: true})
-	j := &journey{t: t, dc: dc, domain: openSamba(t, dc)}
+	j := newJourney(t)
 	j.begin(nil)
 	defer func() { j.stop() }()
 	for round := range 2 {
-		expiry := j.expiry()
+		expiry := j.handle.Expiry()
 		for _, at := range []struct {
 			name  string
 			after time.Duration
@@ -311,7 +267,7 @@ func TestRolloverOfSamba(t *testing.T) {
 			j.issue()
 			if at.after == 0 || at.after == time.Second {
 				// Another host's logon rolls the account over.
-				if _, err := j.domain.session.ManagedPassword(t.Context(), adproto.AccountName{Name: sambaAccount}, ad.Hint{}); err != nil {
+				if _, err := j.domain.ReadPassword(t.Context(), sambaAccount, account.ReadHint{}); err != nil {
 					t.Fatal(err)
 				}
 				j.issue()
@@ -326,11 +282,4 @@ func TestRolloverOfSamba(t *testing.T) {
 			j.check(name + ", restarted")
 		}
 	}
-}
-
-// expiry is when the controller goes on to the next password.
-func (j *journey) expiry() time.Time {
-	a := j.handle.share.account
-	earliest, _ := a.ring.expiry()
-	return earliest
 }
