@@ -30,6 +30,7 @@ type installOptions struct {
 	service, user, group, onRotate string
 	credspec                       string
 	keytab                         bool
+	unitDir                        string
 }
 
 // installed is what install and uninstall report.
@@ -67,11 +68,19 @@ service is not restarted. Installing again is safe.`,
 	f.StringVar(&o.group, "group", "", "their group (default: the service's Group=)")
 	f.BoolVar(&o.keytab, "keytab", false, "for a service that accepts connections: also write keytabs")
 	f.StringVar(&o.onRotate, "on-rotate", "", "a command of the agent's configuration to run when keys change")
+	addUnitDirFlag(c, &o.unitDir)
 	a.addOutputFlag(c)
 	return c
 }
 
+func addUnitDirFlag(c *cobra.Command, dir *string) {
+	c.Flags().StringVar(dir, "unit-dir", systemd.DefaultUnitDir, "where systemd's units lie")
+}
+
 func (a *app) install(ctx context.Context, o installOptions, args []string) error {
+	if o.service == "" && (o.user != "" || o.group != "" || o.keytab || o.onRotate != "") {
+		return failure(Usage, errors.New("--user, --group, --keytab and --on-rotate are about a service")).hint("add --service UNIT")
+	}
 	var name, unit string
 	var err error
 	if len(args) == 1 {
@@ -113,7 +122,7 @@ func (a *app) installService(ctx context.Context, o installOptions, name, unit s
 	if err != nil {
 		return nil, fmt.Errorf("where this program is: %w", err)
 	}
-	files, err := systemd.Units{}.Install(ctx, systemd.Service{
+	files, err := systemd.Units{Dir: o.unitDir}.Install(ctx, systemd.Service{
 		Unit: unit, Account: name, CredentialSpec: o.credspec, User: o.user, Group: o.group,
 		Keytab: o.keytab, OnRotate: o.onRotate, Program: program, Socket: a.socket,
 	})
@@ -142,6 +151,7 @@ func (i installed) write(w io.Writer) error {
 }
 
 func (a *app) accountUninstall() *cobra.Command {
+	var unitDir string
 	c := &cobra.Command{
 		Use:   "uninstall ACCOUNT",
 		Short: "Undo account install, and destroy what is cached of the account",
@@ -150,23 +160,25 @@ has the agent forget it, and destroys its cached credentials. A service that
 runs goes on, and has the account no more.`,
 		Example: "  gmsa account uninstall webapp01",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return a.uninstall(c.Context(), args[0]) },
+		RunE:    func(c *cobra.Command, args []string) error { return a.uninstall(c.Context(), args[0], unitDir) },
 	}
+	addUnitDirFlag(c, &unitDir)
 	a.addOutputFlag(c)
 	return c
 }
 
-func (a *app) uninstall(ctx context.Context, account string) error {
+func (a *app) uninstall(ctx context.Context, account, unitDir string) error {
 	name, err := localName(account)
 	if err != nil {
 		return err
 	}
-	units, err := systemd.Units{}.Installed(name)
+	systemdUnits := systemd.Units{Dir: unitDir}
+	units, err := systemdUnits.Installed(name)
 	if err != nil {
 		return err
 	}
 	for _, unit := range units {
-		if err := (systemd.Units{}).Uninstall(ctx, unit); err != nil {
+		if err := systemdUnits.Uninstall(ctx, unit); err != nil {
 			return err
 		}
 	}

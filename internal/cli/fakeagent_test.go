@@ -103,3 +103,14 @@ func (f *fakeAgent) Status(_ context.Context, r *agentapi.StatusRequest) (*agent
 func (f *fakeAgent) Reload(context.Context, *agentapi.ReloadRequest) (*agentapi.ReloadResponse, error) {
 	return &agentapi.ReloadResponse{Warnings: []string{"domains.contoso.com.site: no such site"}}, nil
 }
+
+func (f *fakeAgent) InstallAccount(_ context.Context, r *agentapi.InstallAccountRequest) (*agentapi.InstallAccountResponse, error) {
+	if r.GetAccount() == "evil01" {
+		return nil, &agentapi.Failure{Kind: agentapi.Kind_KIND_DENIED, Message: "this host may not read the password of evil01"}
+	}
+	return &agentapi.InstallAccountResponse{Account: fakeAccount()}, nil
+}
+
+func (f *fakeAgent) UninstallAccount(_ context.Context, r *agentapi.UninstallAccountRequest) (*agentapi.UninstallAccountResponse, error) {
+	return &agentapi.UninstallAccountResponse{WasInstalled: r.GetAccount() == "webapp02"}, nil
+}
