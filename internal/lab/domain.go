@@ -145,11 +145,8 @@ func (d *DC) SambaTool(t testing.TB, args ...string) string {
 // Replace replaces one attribute of an account; without values it deletes it.
 func (d *DC) Replace(t testing.TB, account, attr string, values ...string) {
 	t.Helper()
-	ldif := fmt.Sprintf("dn: %s\nchangetype: modify\nreplace: %s\n", d.Entry(t, account, "dn").DN, attr)
-	for _, v := range values {
-		ldif += ldifLine(attr, v)
-	}
-	d.Modify(t, ldif+"-\n")
+	record := fmt.Sprintf("dn: %s\nchangetype: modify\nreplace: %s\n", d.Entry(t, account, "dn").DN, attr)
+	d.Modify(t, record+ldifLines(attr, values...)+"-\n")
 }
 
 // Delete deletes an account.
@@ -192,11 +189,11 @@ func (d *DC) changeMembers(t testing.TB, op, group string, members []string) {
 
 func (d *DC) memberLines(t testing.TB, members []string) string {
 	t.Helper()
-	var lines strings.Builder
-	for _, m := range members {
-		lines.WriteString(ldifLine("member", d.Entry(t, m, "dn").DN))
+	dns := make([]string, len(members))
+	for i, m := range members {
+		dns[i] = d.Entry(t, m, "dn").DN
 	}
-	return lines.String()
+	return ldifLines("member", dns...)
 }
 
 // AddUser makes a user in CN=Users whose password does not expire.
@@ -237,16 +234,14 @@ func (d *DC) AddGMSA(t testing.TB, g GMSA) {
 	if g.Interval == 0 {
 		g.Interval = 1
 	}
-	ldif := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
+	record := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
 		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n"+
 		"msDS-GroupMSAMembership: %s\n", g.Name, BaseDN, g.Name, strings.ToLower(g.Name), DNSDomain, g.Interval, d.readersSDDL(t, g.Readers))
-	for _, spn := range g.SPNs {
-		ldif += ldifLine("servicePrincipalName", spn)
-	}
+	var attrs strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(g.Attrs)) {
-		ldif += ldifLine(name, g.Attrs[name])
+		attrs.WriteString(ldifLine(name, g.Attrs[name]))
 	}
-	d.Modify(t, ldif)
+	d.Modify(t, record+ldifLines("servicePrincipalName", g.SPNs...)+attrs.String())
 }
 
 // SetReaders replaces the accounts that may retrieve a gMSA's password.
@@ -309,6 +304,15 @@ func ldifLine(attr, value string) string {
 		return attr + ":: " + base64.StdEncoding.EncodeToString([]byte(value)) + "\n"
 	}
 	return attr + ": " + value + "\n"
+}
+
+// ldifLines are all values of an attribute.
+func ldifLines(attr string, values ...string) string {
+	var lines strings.Builder
+	for _, v := range values {
+		lines.WriteString(ldifLine(attr, v))
+	}
+	return lines.String()
 }
 
 // quotedUTF16 is how unicodePwd takes a password ([MS-ADTS] 3.1.1.3.1.5.1).

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -238,9 +239,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 	for field := range t.Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if options == "inline" {
-			for k, v := range fieldsOf(field.Type) {
-				fields[k] = v
-			}
+			maps.Copy(fields, fieldsOf(field.Type))
 		} else if name != "" && name != "-" {
 			fields[name] = field.Type
 		}
