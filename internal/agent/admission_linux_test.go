@@ -362,7 +362,7 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 	eventually(t, func() error {
 		_, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})
 		if kindOf(err) != agentapi.Kind_KIND_DENIED || !strings.Contains(err.Error(), "too many requests") {
-			return fmt.Errorf("third request: %v", err)
+			return fmt.Errorf("third request: %w", err)
 		}
 		return nil
 	})

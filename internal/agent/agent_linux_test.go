@@ -168,7 +168,7 @@ func TestLeaseEndsWithItsWorkload(t *testing.T) {
 	_ = cmd.Wait()
 	eventually(t, func() error {
 		if _, err := os.Stat(l.GetDirectory()); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("directory after the workload's end: %v", err)
+			return fmt.Errorf("directory after the workload's end: %w", err)
 		}
 		return nil
 	})
@@ -218,7 +218,7 @@ func TestSpecChanges(t *testing.T) {
 			return err
 		}
 		if c, err := ccache.Parse(b); err != nil || c.Principal.Name.String() != "webapp03$" {
-			return fmt.Errorf("ticket of %s, %v, want webapp03$", c.Principal, err)
+			return fmt.Errorf("ticket of %s, %w, want webapp03$", c.Principal, err)
 		}
 		return nil
 	})

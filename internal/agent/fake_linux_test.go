@@ -152,8 +152,7 @@ func (d *domain) ticket(client krb5.Principal, service krb5.PrincipalName) krb5.
 
 // identities have one domain, contoso.com, and one plug-in.
 type identities struct {
-	domain  *domain
-	started chan struct{}
+	domain *domain
 }
 
 func (i *identities) Configure(config.Config) error { return nil }

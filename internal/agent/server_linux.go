@@ -115,9 +115,11 @@ func (s server) namedSpec(name string) (credspec.Spec, []string, error) {
 	}
 	sp := s.a.specs.find(name)
 	if sp == nil {
-		f := notFound("there is no credential spec %s", name).(*agentapi.Failure)
-		f.Hints = []string{"put it into /etc/gmsa/credentialspecs; gmsa agent status lists those there are"}
-		return credspec.Spec{}, nil, f
+		err := notFound("there is no credential spec %s", name)
+		if f, ok := errors.AsType[*agentapi.Failure](err); ok {
+			f.Hints = []string{"put it into /etc/gmsa/credentialspecs; gmsa agent status lists those there are"}
+		}
+		return credspec.Spec{}, nil, err
 	}
 	if sp.err != nil {
 		return credspec.Spec{}, nil, specFailure(sp.err, sp.path)
