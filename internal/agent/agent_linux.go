@@ -135,6 +135,7 @@ func (a *Agent) open() (err error) {
 	defer func() {
 		if err != nil {
 			a.root.Close()
+			a.lock.Close() // nothing if it was not taken
 		}
 	}()
 	if a.lock, err = lockFile(a.root.File("lock")); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/account"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
@@ -419,6 +420,114 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 	if got := g.events(t); !slices.Contains(got, 6) || !slices.Contains(got, 8) {
 		t.Errorf("events %v, want 6 and 8 among them", got)
+	}
+}
+
+func TestPluginEvents(t *testing.T) {
+	g := newGuard(t, func(c *config.Config) { c.RawCredentialSpecs = true })
+	g.writeFile(t, "specs/good.json", portable(credspec.SamplePluginGUID))
+	g.writeFile(t, "specs/bad.json", portable("{859E1386-BDB4-49E8-85C7-3070B13920E1}"))
+	g.start(t)
+	r := mine("")
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "good"}
+	g.create(t, r)
+	g.create(t, r)
+	if got := g.events(t); fmt.Sprint(got) != "[1 2]" {
+		t.Errorf("a plug-in that works: events %v, want 1 and 2 once", got)
+	}
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "bad"}
+	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_FAILED {
+		t.Errorf("a plug-in that is not registered: %v", err)
+	}
+	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte("{")}
+	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_FAILED {
+		t.Errorf("a raw spec that is none: %v", err)
+	}
+	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte(portable(credspec.SamplePluginGUID))}
+	g.create(t, r)
+	if got := g.events(t); fmt.Sprint(got) != "[1 2 4 3]" {
+		t.Errorf("events %v, want 4 and 3 behind 1 and 2", got)
+	}
+	for _, name := range []string{"ccg.jsonl", "run/leases/journal"} {
+		if b, err := os.ReadFile(filepath.Join(g.base, name)); err != nil || strings.Contains(string(b), "hunter2") {
+			t.Errorf("%s: %v, or the plug-in's input is in it", name, err)
+		}
+	}
+	if strings.Contains(g.log.String(), "hunter2") {
+		t.Error("the plug-in's input is in the log")
+	}
+}
+
+// A full and a read-only file system cost the leases that would be made, and no
+// others.
+func TestFullLeaseDirectory(t *testing.T) {
+	const child = "AGENT_TEST_FULL"
+	if os.Getenv(child) == "" {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root for a mount namespace")
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestFullLeaseDirectory$", "-test.v")
+		cmd.Env = append(os.Environ(), child+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFullLeaseDirectory") {
+			t.Errorf("child: %v\n%s", err, out)
+		}
+		return
+	}
+	g := newGuard(t, nil)
+	run := g.base + "/run"
+	if err := errors.Join(os.Mkdir(run, 0o755), unix.Mount("gmsa-test", run, "tmpfs", 0, "size=200k,mode=0755")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(run, unix.MNT_DETACH) })
+	g.start(t)
+	r := mine("webapp01")
+	r.Keytab = true
+	var made []*agentapi.Lease
+	var err error
+	for range 100 {
+		var reply *agentapi.CreateLeaseResponse
+		if reply, err = g.client.CreateLease(t.Context(), r); err != nil {
+			break
+		}
+		made = append(made, reply.GetLease())
+	}
+	if f, ok := errors.AsType[*agentapi.Failure](err); !ok || f.Code != "ENOSPC" || len(f.Hints) == 0 || len(made) < 5 {
+		t.Fatalf("%d leases, then %v", len(made), err)
+	}
+	whole := func(l *agentapi.Lease) {
+		t.Helper()
+		if err := checkLease(l.GetDirectory()); err != nil {
+			t.Errorf("lease %s: %v", l.GetId(), err)
+		}
+	}
+	for _, l := range made {
+		whole(l)
+	}
+	if entries, _ := os.ReadDir(run + "/leases"); len(entries) != len(made)+2 { // and journal and lock
+		t.Errorf("%d entries for %d leases", len(entries), len(made))
+	}
+	if _, err := g.client.RemoveLease(t.Context(), &agentapi.RemoveLeaseRequest{Which: &agentapi.RemoveLeaseRequest_Id{Id: made[0].GetId()}}); err != nil {
+		t.Fatal(err)
+	}
+	made[0] = g.create(t, r)
+	whole(made[0])
+
+	// While the agent has its journal open, the kernel lets nobody make the file
+	// system read-only; before it starts, anybody can.
+	if err := errors.Join(g.stop(), unix.Mount("", run, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(g.cfg); !errors.Is(err, unix.EROFS) {
+		t.Errorf("start on a read-only file system: %v", err)
+	}
+	whole(made[0])
+	if err := unix.Mount("", run, "", unix.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	g.start(t)
+	for _, l := range made {
+		whole(l)
 	}
 }
 

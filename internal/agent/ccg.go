@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/event"
 )
 
@@ -24,9 +26,33 @@ type origin struct {
 	plugin event.Plugin
 }
 
-// know notes where an account comes from.
+// know notes where an account comes from. It is event 1 for an account that a
+// plug-in is needed for, once while the agent runs.
 func (c *ccg) know(t target) {
-	c.plugins.Store(t.key, origin{t.account.Domain, t.identity.Plugin})
+	_, known := c.plugins.LoadOrStore(t.key, origin{t.account.Domain, t.identity.Plugin})
+	if !known && t.identity.Plugin != event.Keytab {
+		c.write(event.PluginInstantiated(t.identity.Plugin))
+	}
+}
+
+// refused writes the event that a credential spec's failure names: 3 for a spec
+// or GUID that cannot be read, 4 for a plug-in that is not registered or cannot
+// be loaded.
+func (c *ccg) refused(err error, s credspec.Spec) {
+	f, ok := errors.AsType[*agentapi.Failure](err)
+	if !ok {
+		return
+	}
+	switch event.ID(f.EventID) {
+	case event.IDSpecUnparsable:
+		c.write(event.SpecUnparsable(err))
+	case event.IDPluginFailed:
+		var plugin event.Plugin
+		if h := s.ActiveDirectoryConfig.HostAccountConfig; h != nil {
+			plugin = event.Plugin(h.PluginGUID)
+		}
+		c.write(event.PluginFailed(plugin, err))
+	}
 }
 
 func (c *ccg) origin(k account.Key) (event.Account, event.Plugin) {

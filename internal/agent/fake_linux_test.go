@@ -164,6 +164,9 @@ func (i *identities) Identity(name string, portable *credspec.HostAccountConfig)
 			return lease.Realm{Name: strings.ToUpper(name), Domain: name, KDCs: []string{"dc1." + name}}
 		},
 	}
+	if portable != nil && portable.PluginGUID != credspec.SamplePluginGUID {
+		return Identity{}, &agentapi.Failure{Kind: agentapi.Kind_KIND_FAILED, EventID: uint32(event.IDPluginFailed), Message: "no such plug-in"}
+	}
 	if portable != nil {
 		id.Host, id.Plugin = "reader@CONTOSO.COM", "sample"
 	}
@@ -265,10 +268,12 @@ func (g *guard) start(t testing.TB) *guard {
 		t.Fatal(err)
 	}
 	g.run(t, l)
-	if g.client, err = agentapi.Dial(g.cfg.Config.Socket); err != nil {
+	client, err := agentapi.Dial(g.cfg.Config.Socket)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { g.client.Close() })
+	t.Cleanup(func() { client.Close() })
+	g.client = client
 	return g
 }
 
@@ -321,6 +326,14 @@ func (g *guard) writeSpec(t testing.TB, name string, accounts ...string) {
 	g.writeFile(t, "specs/"+name+".json", fmt.Sprintf(`{"CmsPlugins":["ActiveDirectory"],
 "DomainJoinConfig":{"Sid":"S-1-5-21-702590844-1001920913-2680819671","MachineAccountName":%q,"Guid":"56d9b66c-d746-4f87-bd26-26760cfdca2e","DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
 "ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[%s]}}`, accounts[0], strings.Join(entries, ",")))
+}
+
+// portable is a spec for a host that is not joined, with this PluginGUID.
+func portable(guid string) string {
+	return `{"CmsPlugins":["ActiveDirectory"],
+"DomainJoinConfig":{"Sid":"S-1-5-21-702590844-1001920913-2680819671","MachineAccountName":"webapp09","Guid":"56d9b66c-d746-4f87-bd26-26760cfdca2e","DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
+"ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":"webapp09","Scope":"contoso.com"},{"Name":"webapp09","Scope":"CONTOSO"}],
+"HostAccountConfig":{"PortableCcgVersion":"1","PluginGUID":"` + guid + `","PluginInput":"contoso.com:gmsaccg:hunter2"}}}`
 }
 
 func (g *guard) writeFile(t testing.TB, name, text string) {
