@@ -301,39 +301,54 @@ func (a *Agent) follow(specs []string) {
 	a.installed.reopen(func(i installation) ([]hold, error) { return a.hold(a.settings.Load(), i) })
 }
 
+// crew are goroutines that live and end together.
+type crew struct {
+	ctx    context.Context
+	stop   context.CancelCauseFunc
+	failed context.CancelCauseFunc // told of the first that ends by itself
+	wg     sync.WaitGroup
+}
+
+func newCrew(ctx context.Context, failed context.CancelCauseFunc) *crew {
+	c := &crew{failed: failed}
+	c.ctx, c.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	return c
+}
+
+func (c *crew) run(name string, f func(context.Context) error) {
+	c.wg.Go(func() {
+		if err := f(c.ctx); err != nil && c.ctx.Err() == nil {
+			c.failed(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
+// end tells all to end and waits for them.
+func (c *crew) end(cause error) {
+	c.stop(cause)
+	c.wg.Wait()
+}
+
 // Run serves on the listeners until ctx is done, and then ends in this order:
-// no new connections, requests in flight finished, commands ended, leases left
-// as they are for the next agent, everything closed.
+// no new connections, requests in flight finished, accounts and commands ended,
+// the sessions with the domains closed; the leases stay as they are for the next
+// agent.
 func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
-	// Work outlives the serving: a request in flight at the end still needs the
-	// accounts.
-	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stop(nil)
 	serving, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
-
-	var workers sync.WaitGroup
-	start := func(name string, run func(context.Context) error) {
-		workers.Go(func() {
-			if err := run(work); err != nil && work.Err() == nil {
-				failed(fmt.Errorf("%s: %w", name, err))
-			}
-		})
-	}
-	start("accounts", a.book.pool.Run)
-	start("processes", a.book.watcher.Run)
-	start("identities", a.cfg.Identities.Run)
-	workers.Go(func() { a.book.run(work) })
-	workers.Go(func() { a.specs.run(work, a.follow) })
-	workers.Go(func() { a.rotation.run(work) })
+	// The crews outlive the serving: a request in flight at the end still needs
+	// its accounts, and these the sessions.
+	identities, work := newCrew(ctx, failed), newCrew(ctx, failed)
+	identities.run("identities", a.cfg.Identities.Run)
+	work.run("accounts", a.book.pool.Run)
+	work.run("processes", a.book.watcher.Run)
+	work.run("leases", a.book.run)
+	work.run("credential specs", func(ctx context.Context) error { return a.specs.run(ctx, a.follow) })
+	work.run("commands", a.rotation.run)
 
 	s := a.grpcServer()
 	for _, l := range listeners {
-		workers.Go(func() {
-			if err := s.Serve(l); err != nil {
-				failed(fmt.Errorf("serve on %s: %w", l.Addr(), err))
-			}
-		})
+		work.run("serve on "+l.Addr().String(), func(context.Context) error { return s.Serve(l) })
 	}
 	a.cfg.Notify("READY=1")
 	<-serving.Done()
@@ -342,12 +357,13 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	timer := time.AfterFunc(drainTime, s.Stop)
 	s.GracefulStop()
 	timer.Stop()
-	stop(context.Cause(serving))
-	workers.Wait()
+	cause := context.Cause(serving)
+	work.end(cause)
+	identities.end(cause)
 	a.installed.close()
 	err := errors.Join(a.book.close(), a.root.Close(), a.lock.Close())
 	if ctx.Err() == nil {
-		err = errors.Join(context.Cause(serving), err)
+		err = errors.Join(cause, err)
 	}
 	return err
 }

@@ -434,7 +434,7 @@ func (b *book) takeDirty() []*entry {
 }
 
 // run rewrites leases whose accounts have changed, until ctx is done.
-func (b *book) run(ctx context.Context) {
+func (b *book) run(ctx context.Context) error {
 	units := time.NewTicker(unitPoll)
 	defer units.Stop()
 	reap := time.NewTimer(0)
@@ -444,7 +444,7 @@ func (b *book) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			b.reap(written)
-			return
+			return nil
 		case <-units.C:
 			b.checkUnits()
 		case <-reap.C:

@@ -50,7 +50,7 @@ func (r *rotation) start(e *entry) {
 
 // run runs commands, some at a time, until ctx is done, and ends those that
 // still run.
-func (r *rotation) run(ctx context.Context) {
+func (r *rotation) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for range maxRotations {
 		wg.Go(func() {
@@ -65,6 +65,7 @@ func (r *rotation) run(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+	return nil
 }
 
 func (r *rotation) one(ctx context.Context, job rotate) {

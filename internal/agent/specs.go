@@ -208,7 +208,7 @@ const specSettle = 100 * time.Millisecond
 
 // run scans whenever something may have changed, and hands the names of changed
 // specs to changed, until ctx is done.
-func (s *specStore) run(ctx context.Context, changed func([]string)) {
+func (s *specStore) run(ctx context.Context, changed func([]string)) error {
 	w := newDirWatch(s.log)
 	defer w.close()
 	ticker := time.NewTicker(specPoll)
@@ -223,12 +223,12 @@ func (s *specStore) run(ctx context.Context, changed func([]string)) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 		case <-w.hints:
 			select {
 			case <-ctx.Done():
-				return
+				return nil
 			case <-time.After(specSettle):
 			}
 		}

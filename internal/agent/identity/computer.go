@@ -37,8 +37,10 @@ const (
 var otherKeepers = []string{"/run/sssd.pid", "/run/samba/winbindd.pid", "/etc/cron.daily/msktutil"}
 
 // Run implements agent.Identities: it keeps the computer's password current in
-// the domains where that is the agent's to do.
+// the domains where that is the agent's to do, and closes the sessions at the
+// end.
 func (s *Set) Run(ctx context.Context) error {
+	defer s.closeSessions()
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
@@ -48,6 +50,15 @@ func (s *Set) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
+	}
+}
+
+// closeSessions ends the connections of all identities.
+func (s *Set) closeSessions() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.members {
+		m.forget()
 	}
 }
 
