@@ -21,6 +21,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/policy"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
 // as runs a request in a process of its own: with another user, in other
@@ -44,9 +45,7 @@ const clientEnv = "AGENT_TEST_CLIENT"
 // kind and message.
 func (a as) run(t *testing.T, g *guard) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to be another user")
-	}
+	lab.Need(t, "users")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestClientProcess$")
 	cmd.Env = append(os.Environ(), clientEnv+"="+fmt.Sprintf("%s|%d|%s|%s|%d|%t|%s|%t|%d", g.cfg.Config.Socket, a.uid, a.account, a.spec, a.owner, a.keytab, a.remove, a.unit, a.pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: a.clone}
@@ -208,9 +207,7 @@ func TestQuotaOfLeases(t *testing.T) {
 	}).start(t)
 	sleep := exec.Command("sleep", "600")
 	sleep.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1235, Gid: 1235}}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to be another user")
-	}
+	lab.Need(t, "users")
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -239,13 +236,27 @@ func TestQuotaOfLeases(t *testing.T) {
 	}
 }
 
+// hierarchy is where the service manager's control groups are: one called
+// systemd, or the only one.
+func hierarchy(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), ":name=systemd:") {
+		return "/sys/fs/cgroup/systemd"
+	}
+	return "/sys/fs/cgroup"
+}
+
 // A lease of a systemd unit ends with the unit's run, and a link leads to it.
 func TestUnitLease(t *testing.T) {
-	const hierarchy = "/sys/fs/cgroup/systemd"
-	group := filepath.Join(hierarchy, "gmsatest.slice", "gmsa-lease-web.service")
+	lab.Need(t, "root")
+	group := filepath.Join(hierarchy(t), "gmsatest.slice", "gmsa-lease-web.service")
 	g := newGuard(t, nil)
-	if os.Geteuid() != 0 || os.MkdirAll(group, 0o755) != nil {
-		t.Skip("needs root and a hierarchy of control groups called systemd")
+	if err := os.MkdirAll(group, 0o755); err != nil {
+		t.Skipf("needs control groups that can be made: %v", err)
 	}
 	t.Cleanup(func() { _ = errors.Join(os.Remove(group), os.Remove(filepath.Dir(group))) })
 	invocation := filepath.Join(g.base, "systemd", "invocation:gmsa-lease-web.service")

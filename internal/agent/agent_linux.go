@@ -303,21 +303,20 @@ func (a *Agent) follow(specs []string) {
 
 // crew are goroutines that live and end together.
 type crew struct {
-	ctx    context.Context
 	stop   context.CancelCauseFunc
 	failed context.CancelCauseFunc // told of the first that ends by itself
 	wg     sync.WaitGroup
 }
 
-func newCrew(ctx context.Context, failed context.CancelCauseFunc) *crew {
-	c := &crew{failed: failed}
-	c.ctx, c.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	return c
+// newCrew makes a crew, and the context that ends with it alone.
+func newCrew(ctx context.Context, failed context.CancelCauseFunc) (context.Context, *crew) {
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	return ctx, &crew{stop: stop, failed: failed}
 }
 
-func (c *crew) run(name string, f func(context.Context) error) {
+func (c *crew) run(ctx context.Context, name string, f func(context.Context) error) {
 	c.wg.Go(func() {
-		if err := f(c.ctx); err != nil && c.ctx.Err() == nil {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
 			c.failed(fmt.Errorf("%s: %w", name, err))
 		}
 	})
@@ -338,17 +337,18 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer failed(nil)
 	// The crews outlive the serving: a request in flight at the end still needs
 	// its accounts, and these the sessions.
-	identities, work := newCrew(ctx, failed), newCrew(ctx, failed)
-	identities.run("identities", a.cfg.Identities.Run)
-	work.run("accounts", a.book.pool.Run)
-	work.run("processes", a.book.watcher.Run)
-	work.run("leases", a.book.run)
-	work.run("credential specs", func(ctx context.Context) error { return a.specs.run(ctx, a.follow) })
-	work.run("commands", a.rotation.run)
+	sessions, identities := newCrew(ctx, failed)
+	identities.run(sessions, "identities", a.cfg.Identities.Run)
+	working, work := newCrew(ctx, failed)
+	work.run(working, "accounts", a.book.pool.Run)
+	work.run(working, "processes", a.book.watcher.Run)
+	work.run(working, "leases", a.book.run)
+	work.run(working, "credential specs", func(ctx context.Context) error { return a.specs.run(ctx, a.follow) })
+	work.run(working, "commands", a.rotation.run)
 
 	s := a.grpcServer()
 	for _, l := range listeners {
-		work.run("serve on "+l.Addr().String(), func(context.Context) error { return s.Serve(l) })
+		work.run(working, "serve on "+l.Addr().String(), func(context.Context) error { return s.Serve(l) })
 	}
 	a.cfg.Notify("READY=1")
 	<-serving.Done()

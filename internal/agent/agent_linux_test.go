@@ -21,6 +21,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/event"
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
@@ -353,7 +354,7 @@ func TestRestartKeepsLeases(t *testing.T) {
 	_ = long.Wait()
 	eventually(t, func() error {
 		if _, err := os.Stat(kept.GetDirectory()); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("lease after its workload's end: %v", err)
+			return fmt.Errorf("lease after its workload's end: %w", errors.Join(err, errors.New("it is there")))
 		}
 		return nil
 	})
@@ -463,9 +464,7 @@ func TestPluginEvents(t *testing.T) {
 func TestFullLeaseDirectory(t *testing.T) {
 	const child = "AGENT_TEST_FULL"
 	if os.Getenv(child) == "" {
-		if os.Geteuid() != 0 {
-			t.Skip("needs root for a mount namespace")
-		}
+		lab.Need(t, "root")
 		cmd := exec.Command(os.Args[0], "-test.run=^TestFullLeaseDirectory$", "-test.v")
 		cmd.Env = append(os.Environ(), child+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

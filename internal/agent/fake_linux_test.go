@@ -219,7 +219,7 @@ func newGuard(t testing.TB, change func(*config.Config)) *guard {
 	}
 	base, err := os.MkdirTemp("/dev/shm", "gmsa-agent-test-")
 	if err != nil {
-		t.Skip(err)
+		t.Skip(err) // no such file system
 	}
 	t.Cleanup(func() { os.RemoveAll(base) })
 	if err := os.Chmod(base, 0o755); err != nil {

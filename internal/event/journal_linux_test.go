@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
 // TestJournal lets a child process, which has a mount namespace of its own,
@@ -20,9 +22,7 @@ func TestJournal(t *testing.T) {
 		journalChild(t, socket)
 		return
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for a mount namespace")
-	}
+	lab.Need(t, "root")
 	cmd := exec.Command(os.Args[0], "-test.run=^TestJournal$", "-test.v")
 	cmd.Env = append(os.Environ(), child+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

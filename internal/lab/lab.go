@@ -87,7 +87,7 @@ var libraries = map[string]struct{ pattern, pkg string }{
 // Need skips the test unless every one of the programs is installed, and says which
 // Debian package brings the missing ones. A name is a program or a key of libraries,
 // such as "libfaketime"; "root" means that the test must run as root, if only of its
-// own user namespace. With GMSA_NO_SKIP=1 it fails the test instead.
+// own user namespace, and "users" as root that can become other users. With GMSA_NO_SKIP=1 it fails the test instead.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	if os.Getenv(Off) == "1" {
@@ -102,10 +102,26 @@ func Need(t testing.TB, programs ...string) {
 			if os.Geteuid() != 0 {
 				skip(t, "root", "sudo, or: unshare -Urnm sh -c 'ip link set lo up; make test'")
 			}
+		case p == "users":
+			if os.Geteuid() != 0 || !allUsers() {
+				skip(t, "root that can become any user", "sudo; root of a user namespace is not enough")
+			}
 		case find(p) == "":
 			skip(t, p, packageOf(p))
 		}
 	}
+}
+
+// allUsers reports whether this user namespace has a wide range of users: root of
+// an own one has itself alone.
+func allUsers() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	var inside, outside, count uint64
+	_, err = fmt.Sscan(string(b), &inside, &outside, &count)
+	return err == nil && inside == 0 && count > 60000
 }
 
 // skip ends the test: skipped with a text that testreport lists, or failed where

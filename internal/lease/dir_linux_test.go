@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -195,9 +196,7 @@ func TestContentIsRefused(t *testing.T) {
 }
 
 func TestOwnerAndModes(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to give files away")
-	}
+	lab.Need(t, "users")
 	defer unix.Umask(unix.Umask(0o077)) // must not matter
 	r := benchRoot(t)
 	d, err := r.Create(NewID(), Owner{UID: 1234, GID: 4321, Mode: 0o440}, twoAccounts("1"))

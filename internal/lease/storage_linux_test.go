@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -23,9 +24,7 @@ func inNamespace(t *testing.T, env ...string) bool {
 	if os.Getenv("LEASE_TEST_CHILD") == t.Name() {
 		return true
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for a mount namespace")
-	}
+	lab.Need(t, "users")
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(append(os.Environ(), "LEASE_TEST_CHILD="+t.Name()), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

@@ -206,7 +206,7 @@ func namespaces(dir string) (Namespaces, error) {
 // gone turns what the kernel says of a missing process into ErrGone.
 func gone(err error) error {
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || strings.Contains(err.Error(), "no such process") {
-		return fmt.Errorf("%w: %v", ErrGone, err)
+		return fmt.Errorf("%w: %w", ErrGone, err)
 	}
 	return err
 }
