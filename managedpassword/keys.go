@@ -72,13 +72,10 @@ func Key(e crypto.EType, password secret.Bytes, salt string, allow ...crypto.All
 // Keys derives a key of each etype, in that order. Etype 23 is refused: it
 // takes [Key] and an allowance.
 func Keys(password secret.Bytes, salt string, etypes ...crypto.EType) ([]*crypto.Key, error) {
-	keys := make([]*crypto.Key, 0, len(etypes))
-	for _, e := range etypes {
-		k, err := Key(e, password, salt)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
+	text, err := UTF8(password)
+	if err != nil {
+		return nil, err
 	}
-	return keys, nil
+	defer text.Destroy()
+	return crypto.StringToKeys(etypes, text.Reveal(), salt)
 }

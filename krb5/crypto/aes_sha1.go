@@ -114,9 +114,20 @@ func gcd(a, b int) int {
 // stringToKeySHA1 is RFC 3962, Section 4: PBKDF2 with HMAC-SHA-1, then DK with
 // the constant "kerberos".
 func stringToKeySHA1(p *profile, password []byte, salt string, iterations int) ([]byte, error) {
+	t, err := stretchSHA1(p, password, salt, iterations)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(t)
+	return finishSHA1(p, t), nil
+}
+
+func stretchSHA1(p *profile, password []byte, salt string, iterations int) ([]byte, error) {
 	t, err := pbkdf2.Key(p.hash, string(password), []byte(salt), iterations, p.keySize)
 	if err != nil {
 		return nil, fmt.Errorf("crypto: %w", err)
 	}
-	return dk(newAES(t), p.keySize, []byte("kerberos")), nil
+	return t, nil
 }
+
+func finishSHA1(p *profile, t []byte) []byte { return dk(newAES(t), p.keySize, []byte("kerberos")) }

@@ -603,6 +603,40 @@ func BenchmarkFirstUse(b *testing.B) {
 	}
 }
 
+func TestStringToKeysAreThoseOfStringToKey(t *testing.T) {
+	password, salt := []byte("a password"), "CONTOSO.COMhostweb1.contoso.com"
+	for _, etypes := range [][]EType{
+		{AES256SHA1, AES128SHA1, AES256SHA2, AES128SHA2}, {AES128SHA1, AES256SHA1}, {AES128SHA1}, {AES256SHA2}, nil,
+	} {
+		keys, err := StringToKeys(etypes, password, salt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(keys) != len(etypes) {
+			t.Fatalf("%d keys of %v", len(keys), etypes)
+		}
+		for i, e := range etypes {
+			if want, err := StringToKey(e, password, salt, nil); err != nil || !keys[i].Equal(want) {
+				t.Errorf("%v among %v: another key than alone, %v", e, etypes, err)
+			}
+		}
+	}
+	if _, err := StringToKeys([]EType{AES256SHA1, RC4HMAC}, password, salt); !errors.Is(err, ErrEType) {
+		t.Errorf("RC4 without allowance: %v", err)
+	}
+	if keys, err := StringToKeys([]EType{RC4HMAC, AES128SHA1}, password, salt, AllowRC4); err != nil || len(keys) != 2 {
+		t.Errorf("RC4 with allowance: %v", err)
+	}
+}
+
+func BenchmarkStringToKeys(b *testing.B) {
+	for b.Loop() {
+		if _, err := StringToKeys([]EType{AES256SHA1, AES128SHA1}, []byte("password"), "EXAMPLE.COMhost"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkStringToKey(b *testing.B) {
 	for _, e := range []EType{AES256SHA1, AES256SHA2} {
 		b.Run(e.String(), func(b *testing.B) {

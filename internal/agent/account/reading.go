@@ -123,16 +123,32 @@ func (a *account) password(b secret.Bytes, name string, etypes []crypto.EType) (
 	return p, nil
 }
 
-// derive is [managedpassword.Keys] with the types derived beside each other.
+// derive is [managedpassword.Keys], with the types that have no work in common
+// beside each other.
 func derive(password secret.Bytes, salt string, etypes ...crypto.EType) ([]*crypto.Key, error) {
-	out, errs := make([]*crypto.Key, len(etypes)), make([]error, len(etypes))
+	var groups [][]crypto.EType
+	for _, e := range etypes {
+		i := slices.IndexFunc(groups, func(g []crypto.EType) bool { return sha1Type(g[0]) && sha1Type(e) })
+		if i < 0 {
+			groups = append(groups, []crypto.EType{e})
+			continue
+		}
+		groups[i] = append(groups[i], e)
+	}
+	keys, errs := make([][]*crypto.Key, len(groups)), make([]error, len(groups))
 	var all sync.WaitGroup
-	for i, e := range etypes {
-		all.Go(func() { out[i], errs[i] = managedpassword.Key(e, password, salt) })
+	for i, g := range groups {
+		all.Go(func() { keys[i], errs[i] = managedpassword.Keys(password, salt, g...) })
 	}
 	all.Wait()
+	out := slices.Concat(keys...)
+	slices.SortFunc(out, func(a, b *crypto.Key) int {
+		return slices.Index(etypes, a.EType()) - slices.Index(etypes, b.EType())
+	})
 	return out, errors.Join(errs...)
 }
+
+func sha1Type(e crypto.EType) bool { return e == crypto.AES256SHA1 || e == crypto.AES128SHA1 }
 
 // encTypeBit is the flag of msDS-SupportedEncryptionTypes ([MS-KILE] 2.2.7) of
 // an encryption type.
