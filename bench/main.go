@@ -36,6 +36,8 @@ type section struct {
 func sections() []section {
 	return []section{
 		{"refresh", "CPU per ticket refresh: AS exchange with the account's keys, ccache on tmpfs", refresh},
+		{"warm", "Leases of an account that is ready, over the socket of a real agent", warm},
+		{"cold", "Leases of an account that the guard does not know yet, from Samba by way of a relay", cold},
 	}
 }
 
@@ -68,11 +70,13 @@ func report(w io.Writer, only, profile string) int {
 	begin := time.Now()
 	fmt.Fprintf(w, "$ %s\n%s\n", command(), machine())
 	code := 0
+	built := &program{}
+	defer built.remove()
 	for _, s := range sections() {
 		if only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
 			continue
 		}
-		figures, err := measure(s, profile)
+		figures, err := measure(s, built, profile)
 		fmt.Fprintf(w, "\n%s (%s)\n", s.title, s.name)
 		printFigures(w, figures)
 		for _, f := range figures {

@@ -84,16 +84,16 @@ func mitKDC(r *run, n int) kdc {
 	for i := range n {
 		fmt.Fprintf(&script, "ktadd -q -norandkey -k %s svc%05d$\n", k.keytab, i)
 	}
-	program(r, env, "", "kdb5_util", "create", "-s", "-P", "master", "-r", k.realm)
-	program(r, env, script.String(), "kadmin.local")
+	tool(r, env, "", "kdb5_util", "create", "-s", "-P", "master", "-r", k.realm)
+	tool(r, env, script.String(), "kadmin.local")
 	lab.StartDaemon(r, env, "krb5kdc", "-n", "-r", k.realm)
 	awaitTCP(r, k.address)
 	k.accounts = readAccounts(r, k.keytab)
 	return k
 }
 
-// program runs a program to its end.
-func program(r *run, env []string, stdin, name string, args ...string) string {
+// tool runs a program to its end.
+func tool(r *run, env []string, stdin, name string, args ...string) string {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		path = filepath.Join("/usr/sbin", name)

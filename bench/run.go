@@ -22,6 +22,7 @@ type run struct {
 	testing.TB // for the methods that nobody calls
 
 	name, profile string
+	program       *program
 	ctx           context.Context //nolint:containedctx // as testing.T has it
 	figures       []figure
 
@@ -31,10 +32,10 @@ type run struct {
 }
 
 // measure runs a section. What it had measured before it failed is returned too.
-func measure(s section, profile string) ([]figure, error) {
+func measure(s section, p *program, profile string) ([]figure, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	r := &run{name: s.name, profile: profile, ctx: ctx}
+	r := &run{name: s.name, profile: profile, program: p, ctx: ctx}
 	done := make(chan struct{})
 	go func() { // FailNow ends the goroutine
 		defer close(done)
