@@ -289,9 +289,7 @@ func (a *Agent) follow(specs []string) {
 		if specs != nil && !wanted[e.Spec] {
 			continue
 		}
-		l := e.Lease
-		l.Accounts = e.accounts()
-		targets, profile, err := a.resolveAgain(l)
+		targets, profile, err := a.resolveAgain(e.now())
 		if err != nil {
 			a.log.Error("a lease keeps its accounts as they were", slog.String("lease", e.ID.String()), slog.Any("error", err))
 			continue

@@ -49,7 +49,7 @@ func (s server) CreateLease(ctx context.Context, r *agentapi.CreateLeaseRequest)
 	if err != nil {
 		return nil, err
 	}
-	s.a.log.Info("lease", slog.String("lease", e.ID.String()), slog.String("account", e.Accounts[0].String()), slog.String("spec", e.Spec),
+	s.a.log.Info("lease", slog.String("lease", e.ID.String()), slog.String("account", o.lease.Accounts[0].String()), slog.String("spec", e.Spec),
 		slog.Uint64("uid", uint64(e.Owner.UID)), slog.Uint64("caller", uint64(c.UID)), slog.String("rule", sub.grant.Rule))
 	return &agentapi.CreateLeaseResponse{Lease: s.lease(e), Warnings: sub.warnings}, nil
 }
@@ -309,7 +309,7 @@ func (s server) ListLeases(ctx context.Context, r *agentapi.ListLeasesRequest) (
 		if e.ID.String() <= r.GetPageToken() || !c.HostRoot() && e.Creator != c.UID {
 			continue
 		}
-		if wanted != "" && !slices.ContainsFunc(e.accounts(), func(a lease.Account) bool { return strings.EqualFold(a.Name, wanted) }) {
+		if wanted != "" && !slices.ContainsFunc(e.now().Accounts, func(a lease.Account) bool { return strings.EqualFold(a.Name, wanted) }) {
 			continue
 		}
 		if len(reply.Leases) == size {
@@ -520,9 +520,9 @@ func (s server) UninstallAccount(ctx context.Context, r *agentapi.UninstallAccou
 	return &agentapi.UninstallAccountResponse{WasInstalled: was}, nil
 }
 
-// accounts is the lease's list at this moment.
-func (e *entry) accounts() []lease.Account {
+// now is the lease at this moment: its accounts change with its spec.
+func (e *entry) now() lease.Lease {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.Accounts
+	return e.Lease
 }

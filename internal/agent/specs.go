@@ -75,6 +75,8 @@ type specStore struct {
 	// bad is told of each spec that has become unusable.
 	bad func(*spec)
 
+	scanning sync.Mutex // held by scan, so that a change is reported once
+
 	mu    sync.Mutex
 	dirs  []string
 	specs map[string]*spec
@@ -108,6 +110,8 @@ func (s *specStore) setDirs(dirs []string) {
 // scan reads what has changed and returns the names of the specs that are new,
 // different or gone.
 func (s *specStore) scan() []string {
+	s.scanning.Lock()
+	defer s.scanning.Unlock()
 	s.mu.Lock()
 	dirs, old := s.dirs, s.specs
 	s.mu.Unlock()

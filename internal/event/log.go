@@ -49,7 +49,8 @@ type Log struct {
 	file *os.File // nil without a path, and after Close
 }
 
-// Open opens the log, and creates its file with mode 0640.
+// Open opens the log, and creates its file with mode 0640 and its directory, of
+// which only the last element may be missing, with mode 0755.
 func Open(cfg Config) (*Log, error) {
 	if cfg.MaxSize <= 0 {
 		cfg.MaxSize = DefaultMaxSize
@@ -63,6 +64,9 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{cfg: cfg, journal: cfg.Journal && journal.Enabled()}
 	if cfg.Path == "" {
 		return l, nil
+	}
+	if err := os.Mkdir(filepath.Dir(cfg.Path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("directory of the event log: %w", err)
 	}
 	f, err := openForAppend(cfg.Path)
 	if err != nil {

@@ -90,7 +90,7 @@ func TestRotationKeepsOrderCountAndMode(t *testing.T) {
 }
 
 func TestOneFileOnly(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ccg.jsonl")
+	path := filepath.Join(t.TempDir(), "made", "ccg.jsonl")
 	l := openLog(t, Config{Path: path, MaxSize: 1000, MaxFiles: 1})
 	for i := range 20 {
 		writeAll(t, l, numberedEvent(i))
