@@ -122,6 +122,74 @@ func TestLeaseFromCreationToRemoval(t *testing.T) {
 	}
 }
 
+// What the status says of an account, the times in its keytabs, and the clock in
+// its cache.
+func TestWhatIsKnownOfAnAccount(t *testing.T) {
+	g := newGuard(t, nil)
+	g.domain.offset = 7 * time.Minute
+	began := time.Now().Truncate(time.Second)
+	g.start(t)
+	r := mine("webapp01@contoso.com")
+	r.Keytab = true
+	l := g.create(t, r)
+	eventually(t, func() error {
+		s, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})
+		if err != nil {
+			return err
+		}
+		a := s.GetAccounts()[0]
+		// The fake domain's passwords live for a month.
+		if left := a.GetNextRollover().AsTime().Sub(began); left < 719*time.Hour || left > 721*time.Hour {
+			return fmt.Errorf("next password %v from now", left)
+		}
+		if next := a.GetNextAction().AsTime(); a.GetController() != "dc1.contoso.com" || !next.After(began) {
+			return fmt.Errorf("controller %q, next action %v", a.GetController(), next)
+		}
+		return nil
+	})
+	for _, name := range []string{lease.KeytabName, lease.ClientKeytabName} {
+		b, err := os.ReadFile(filepath.Join(l.GetDirectory(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kt, err := keytab.Parse(b)
+		if err != nil || len(kt.Entries) == 0 {
+			t.Fatalf("%s: %v, %v", name, kt, err)
+		}
+		for _, e := range kt.Entries {
+			if e.Timestamp.Before(began) || e.Timestamp.After(time.Now()) {
+				t.Errorf("%s: an entry of %v, want the time of the read", name, e.Timestamp)
+			}
+		}
+	}
+	if got := readCCache(t, l.GetDirectory()).KDCOffset; got != g.domain.offset {
+		t.Errorf("clock offset in the cache %v, want %v", got, g.domain.offset)
+	}
+	before, err := os.ReadFile(l.GetDirectory() + "/keytab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := g.domain.reads.Load()
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(began.Add(2 * time.Second))) // another second than the first
+	g.start(t)
+	eventually(t, func() error {
+		if g.domain.reads.Load() == reads {
+			return errors.New("not read again")
+		}
+		l, err := g.client.GetLease(t.Context(), &agentapi.GetLeaseRequest{Id: l.GetId()})
+		if err == nil && l.GetAccounts()[0].GetState() != agentapi.AccountState_ACCOUNT_STATE_READY {
+			err = errors.New("not ready")
+		}
+		return err
+	})
+	if after, err := os.ReadFile(l.GetDirectory() + "/keytab"); err != nil || string(after) != string(before) {
+		t.Errorf("a restart changed the times in a keytab whose keys are the same: %v", err)
+	}
+}
+
 func kindOf(err error) agentapi.Kind {
 	if f, ok := errors.AsType[*agentapi.Failure](err); ok {
 		return f.Kind

@@ -17,6 +17,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/peer"
 	"github.com/opengmsa/opengmsa/internal/lease"
+	"github.com/opengmsa/opengmsa/krb5/keytab"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -666,11 +667,19 @@ func (b *book) heldKeys(leases []lease.Lease) map[lease.Account][]account.KeySet
 // keysOf tells which keys the files of a lease have.
 func (b *book) keysOf(l lease.Lease) (keys keyDigest, ok bool) {
 	for _, name := range directoryNames(l.Accounts) {
-		keytab, client := b.present(l.ID, name, lease.KeytabName), b.present(l.ID, name, lease.ClientKeytabName)
-		if keytab.IsZero() {
+		acceptor, err := keytab.Parse(b.present(l.ID, name, lease.KeytabName).Reveal())
+		if err != nil {
 			return keyDigest{}, false
 		}
-		keys = keys.and(digestKeys(keytab.Reveal(), client.Reveal()))
+		initiator, err := keytab.Parse(b.present(l.ID, name, lease.ClientKeytabName).Reveal())
+		if err != nil {
+			return keyDigest{}, false
+		}
+		digest, err := digestKeys(acceptor, initiator)
+		if err != nil {
+			return keyDigest{}, false
+		}
+		keys = keys.and(digest)
 	}
 	return keys, true
 }

@@ -36,6 +36,8 @@ type domain struct {
 	// expires is when the first password ends and the second begins; the zero
 	// time is never.
 	expires time.Time
+	// offset is how far its clock is ahead.
+	offset time.Duration
 
 	reads, logons atomic.Int64
 
@@ -126,7 +128,7 @@ func (d *domain) Authenticate(_ context.Context, r account.AuthRequest) (account
 		return account.Authentication{}, &account.Error{Reason: account.ErrWrongKey, Controller: "dc1.contoso.com"}
 	}
 	c := d.ticket(r.Client, krb5.NewName(krb5.NameSrvInst, "krbtgt", r.Client.Realm))
-	return account.Authentication{Credential: c, KVNO: uint32(d.period()) + 1, Controller: "dc1.contoso.com"}, nil
+	return account.Authentication{Credential: c, KVNO: uint32(d.period()) + 1, Controller: "dc1.contoso.com", Offset: d.offset}, nil
 }
 
 func (d *domain) ServiceTicket(_ context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {

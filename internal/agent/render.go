@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"weak"
 
 	"github.com/opengmsa/opengmsa/internal/agent/account"
@@ -30,13 +31,24 @@ type rendered struct {
 // keyDigest tells whether the keys of two snapshots are the same.
 type keyDigest [sha256.Size]byte
 
-func digestKeys(keytab, clientKeytab []byte) keyDigest {
+// digestKeys is the digest of both keytabs, the times of their entries left out:
+// the same keys at another time are no news for who uses them.
+func digestKeys(keytabs ...keytab.Keytab) (keyDigest, error) {
 	h := sha256.New()
-	for _, b := range [][]byte{keytab, clientKeytab} {
+	for _, kt := range keytabs {
+		timeless := keytab.Keytab{Entries: slices.Clone(kt.Entries)}
+		for i := range timeless.Entries {
+			timeless.Entries[i].Timestamp = time.Time{}
+		}
+		b, err := timeless.Append(nil)
+		if err != nil {
+			return keyDigest{}, err
+		}
 		fmt.Fprintf(h, "%d\n", len(b))
 		h.Write(b)
+		clear(b)
 	}
-	return keyDigest(h.Sum(nil))
+	return keyDigest(h.Sum(nil)), nil
 }
 
 // and is the digest of the keys of both.
@@ -107,20 +119,24 @@ func (r *renderer) render(s *account.Snapshot) (*rendered, error) {
 }
 
 func encode(s *account.Snapshot) (*rendered, error) {
-	acceptor, err := keytabOf(s.Acceptor, principals(s)).Append(nil)
+	acceptor, initiator := keytabOf(s.Acceptor, principals(s)), keytabOf([]account.KeySet{s.Initiator}, []krb5.Principal{s.Principal})
+	keys, err := digestKeys(acceptor, initiator)
 	if err != nil {
 		return nil, err
 	}
-	initiator, err := keytabOf([]account.KeySet{s.Initiator}, []krb5.Principal{s.Principal}).Append(nil)
-	if err != nil {
-		return nil, err
-	}
-	v := &rendered{
-		keytab: secret.New(acceptor), clientKeytab: secret.New(initiator),
-		keys: digestKeys(acceptor, initiator),
+	v := &rendered{keys: keys}
+	for _, f := range []struct {
+		file *secret.Bytes
+		of   keytab.Keytab
+	}{{&v.keytab, acceptor}, {&v.clientKeytab, initiator}} {
+		b, err := f.of.Append(nil)
+		if err != nil {
+			return nil, err
+		}
+		*f.file = secret.New(b)
 	}
 	if len(s.Credentials) > 0 {
-		v.ccache = secret.New(ccache.Cache{Principal: s.Principal, Credentials: s.Credentials}.Append(nil))
+		v.ccache = secret.New(ccache.Cache{Principal: s.Principal, Credentials: s.Credentials, KDCOffset: s.Offset}.Append(nil))
 	}
 	return v, nil
 }
@@ -160,14 +176,13 @@ func conventional(spn string) string {
 	return service + "/" + strings.ToLower(rest)
 }
 
-// keytabOf lists every key under every name. Entries have no time of their own,
-// so that a keytab's bytes change when its keys do and never else.
+// keytabOf lists every key under every name.
 func keytabOf(sets []account.KeySet, names []krb5.Principal) keytab.Keytab {
 	var kt keytab.Keytab
 	for _, name := range names {
 		for _, set := range sets {
 			for _, key := range set.Keys {
-				kt.Entries = append(kt.Entries, keytab.Entry{Principal: name, KVNO: set.KVNO, Key: key})
+				kt.Entries = append(kt.Entries, keytab.Entry{Principal: name, KVNO: set.KVNO, Timestamp: set.Since.Truncate(time.Second), Key: key})
 			}
 		}
 	}
@@ -189,7 +204,7 @@ func keySets(b []byte, principal string) []account.KeySet {
 		}
 		i := slices.IndexFunc(sets, func(s account.KeySet) bool { return s.KVNO == e.KVNO })
 		if i < 0 {
-			sets = append(sets, account.KeySet{KVNO: e.KVNO, Salt: managedpassword.Salt(e.Principal.Realm, principal)})
+			sets = append(sets, account.KeySet{KVNO: e.KVNO, Since: e.Timestamp, Salt: managedpassword.Salt(e.Principal.Realm, principal)})
 			i = len(sets) - 1
 		}
 		sets[i].Keys = append(sets[i].Keys, e.Key)

@@ -375,12 +375,18 @@ func (s server) Status(ctx context.Context, r *agentapi.StatusRequest) (*agentap
 
 // allAccounts shows every account that is held, with how many leases use it.
 func (s server) allAccounts() []*agentapi.Account {
-	byKey := map[account.Key]*agentapi.Account{}
+	// Two portable identities of one plug-in have one name.
+	type reader struct {
+		key    account.Key
+		domain account.Domain
+	}
+	byKey := map[reader]*agentapi.Account{}
 	add := func(h hold, leases uint32, installed bool) {
-		a := byKey[h.key]
+		by := reader{h.key, h.identity.Domain}
+		a := byKey[by]
 		if a == nil {
 			a = s.account(h)
-			byKey[h.key] = a
+			byKey[by] = a
 		}
 		a.Leases += leases
 		a.Installed = a.Installed || installed
@@ -417,10 +423,17 @@ func (s server) account(h hold) *agentapi.Account {
 	if snap != nil {
 		a.Principal = snap.Principal.String()
 		a.Kvno = snap.Initiator.KVNO
-		a.NextAction = timestamppb.New(snap.NextChange)
 		if !snap.GoodUntil.IsZero() {
 			a.TicketExpires = timestamppb.New(snap.GoodUntil)
 		}
+	}
+	outlook := h.handle.Outlook()
+	a.Controller = outlook.Controller
+	if !outlook.NextAction.IsZero() {
+		a.NextAction = timestamppb.New(outlook.NextAction)
+	}
+	if !outlook.Expires.IsZero() {
+		a.NextRollover = timestamppb.New(outlook.Expires)
 	}
 	if f, ok := errors.AsType[*agentapi.Failure](failureOrNil(err, h.account.Name)); ok {
 		a.Error = f.Proto()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/opengmsa/opengmsa/krb5"
@@ -52,6 +53,8 @@ type account struct {
 	key    Key
 	domain Domain
 	spread float64
+
+	outlook atomic.Pointer[Outlook]
 
 	// Guarded by Pool.mu.
 	shares   map[string]*share
@@ -116,7 +119,10 @@ func (a *account) step(ctx context.Context, shares []*share) outcome {
 	}
 	a.publish(shares)
 	a.proveVersion(ctx, shares)
-	return outcome{next: a.nextDue(shares), reached: a.reached, err: err}
+	next := a.nextDue(shares)
+	_, expires := a.ring.expiry()
+	a.outlook.Store(&Outlook{Expires: expires, NextAction: next, Controller: a.last.Controller})
+	return outcome{next: next, reached: a.reached, err: err}
 }
 
 func (a *account) now() time.Time { return a.pool.cfg.Now() }
@@ -300,11 +306,11 @@ func (a *account) publish(shares []*share) {
 			DNSHostName: a.last.DNSHostName,
 			SPNs:        a.last.SPNs,
 			Credentials: s.tickets,
+			Offset:      s.offset,
 			Initiator:   initiator,
 			Acceptor:    acceptor,
 			Made:        now,
 			GoodUntil:   s.goodUntil,
-			NextChange:  a.nextDue([]*share{s}),
 		})
 	}
 }

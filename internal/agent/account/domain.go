@@ -94,6 +94,9 @@ type Authentication struct {
 	// only: a KDC that still accepts the old key states the new number.
 	KVNO       uint32
 	Controller string
+	// Offset is how far the domain's clock is ahead of the host's, as an
+	// authenticated answer proved it; 0 while they agree.
+	Offset time.Duration
 }
 
 // The reasons of a failure. ErrWrongKey to ErrNoEncType are about the

@@ -67,7 +67,8 @@ func (r Ring) InitiatorKeys(now time.Time) (KeySet, bool) {
 		return KeySet{}, false
 	}
 	i := r.expected(now)
-	return KeySet{KVNO: r.number(i), Salt: r.held[i].Salt, Keys: r.held[i].Keys}, true
+	h := r.held[i]
+	return KeySet{KVNO: r.number(i), Salt: h.Salt, Keys: h.Keys, Since: h.since}, true
 }
 
 // number is the version of the password at i: proven, or else counted from its
@@ -108,7 +109,7 @@ func (r Ring) AcceptorKeys() []KeySet {
 			vs = []version{{number: r.number(i)}}
 		}
 		for _, v := range vs {
-			c := claim{KeySet{v.number, h.Salt, h.Keys}, v.seen}
+			c := claim{KeySet{v.number, h.Salt, h.Keys, h.since}, v.seen}
 			j := slices.IndexFunc(first, func(f claim) bool { return f.KVNO == c.KVNO })
 			if j >= 0 && c.seen.After(first[j].seen) {
 				first[j], c = c, first[j]

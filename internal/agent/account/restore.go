@@ -25,13 +25,22 @@ func (r Ring) Restore(sets []KeySet, now time.Time) Ring {
 			i := r.find(p)
 			if i < 0 {
 				i = len(r.held)
-				r.insert(i, held{Password: p, used: true, until: now})
+				r.insert(i, held{Password: p, used: true, since: sinceOf(s, now), until: now})
 			}
 			r.held[i].prove(s.KVNO, time.Time{})
 			r.current = len(r.held) - 1
 		}
 	}
 	return r
+}
+
+// sinceOf is the time that a keytab gives its keys; one that has none, or lies in
+// the future, says nothing.
+func sinceOf(s KeySet, now time.Time) time.Time {
+	if s.Since.Unix() <= 0 || s.Since.After(now) {
+		return now
+	}
+	return s.Since
 }
 
 // apart separates the keys of several passwords that a keytab holds under one

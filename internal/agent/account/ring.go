@@ -103,6 +103,9 @@ type KeySet struct {
 	KVNO uint32
 	Salt string
 	Keys []*crypto.Key
+	// Since is when the guard learnt of the password, which is the time of the
+	// keys in a keytab.
+	Since time.Time
 }
 
 // Ring holds the passwords of an account as keys, with what is known of when
@@ -134,6 +137,7 @@ type held struct {
 	used     bool      // it was in force, here or in an earlier run
 	told     bool      // a controller announced it in this run
 	proven   bool      // a KDC accepted its keys: the salt is right
+	since    time.Time // when it came to be known
 	until    time.Time // last instant at which a controller may use it; zero: open
 	refusals []refusal
 }
@@ -213,7 +217,7 @@ func (r Ring) Observe(o Observation) (Ring, Change) {
 		i++
 		change |= NewPassword
 	}
-	if o.Upcoming != nil && r.announce(*o.Upcoming) {
+	if o.Upcoming != nil && r.announce(*o.Upcoming, o.At) {
 		change |= NewPassword
 	}
 	if r.inForceID() != before {
@@ -242,10 +246,10 @@ func (r *Ring) place(i int, o Observation) int {
 	switch {
 	case i < 0 && r.olderThanCurrent(o.InForce):
 		i = r.current
-		r.insert(i, held{Password: o.InForce, until: o.At})
+		r.insert(i, held{Password: o.InForce, since: o.At, until: o.At})
 	case i < 0:
 		i = len(r.held)
-		r.insert(i, held{Password: o.InForce})
+		r.insert(i, held{Password: o.InForce, since: o.At})
 	}
 	h := &r.held[i]
 	h.used = true
@@ -321,17 +325,17 @@ func (r *Ring) follow(p Password, i int, at time.Time) bool {
 		r.held[j].learn(p)
 		return false
 	}
-	r.insert(i, held{Password: p, used: true, until: at})
+	r.insert(i, held{Password: p, used: true, since: at, until: at})
 	return true
 }
 
 // announce takes in a password that will follow the one in force and reports
 // whether it is new. The latest announcement stands last.
-func (r *Ring) announce(p Password) bool {
+func (r *Ring) announce(p Password, at time.Time) bool {
 	i := r.find(p)
 	switch {
 	case i < 0:
-		r.insert(len(r.held), held{Password: p, told: true})
+		r.insert(len(r.held), held{Password: p, told: true, since: at})
 	case i > r.current:
 		h := r.held[i]
 		h.told = true

@@ -233,6 +233,22 @@ func TestRestoredKeyIsNotTakenForTheNextOne(t *testing.T) {
 	}
 }
 
+// Keys have the time at which they were learnt, in this run or an earlier one.
+func TestKeysHaveTheTimeOfTheirLearning(t *testing.T) {
+	for _, tt := range []struct{ since, want time.Duration }{
+		{-time.Hour, -time.Hour},
+		{time.Hour, 0}, // in the future
+	} {
+		keys := NewRing(0).Restore([]KeySet{{KVNO: 1, Keys: numbered(1).Keys, Since: epoch.Add(tt.since)}}, epoch).AcceptorKeys()
+		if len(keys) != 1 || !keys[0].Since.Equal(epoch.Add(tt.want)) {
+			t.Errorf("restored from %v: %+v", tt.since, keys)
+		}
+	}
+	if keys := NewRing(0).Restore([]KeySet{{KVNO: 1, Keys: numbered(1).Keys, Since: time.Unix(0, 0)}}, epoch).AcceptorKeys(); !keys[0].Since.Equal(epoch) {
+		t.Errorf("restored from no time: %+v", keys)
+	}
+}
+
 // A keytab's reader may put two passwords of one version into one set.
 func TestRestoreTakesPasswordsApart(t *testing.T) {
 	both := KeySet{KVNO: 8, Keys: []*crypto.Key{numbered(3).Keys[0], numbered(2).Keys[0]}}

@@ -22,9 +22,10 @@ type share struct {
 	// The worker that runs the account owns these.
 	tickets   []krb5.Credential // the ticket-granting ticket first
 	goodUntil time.Time
-	refreshAt time.Time // zero: now
-	retryAt   time.Time // not before
-	pressing  bool      // not to be postponed
+	offset    time.Duration // of the domain's clock, when they came
+	refreshAt time.Time     // zero: now
+	retryAt   time.Time     // not before
+	pressing  bool          // not to be postponed
 	triedAt   time.Time
 	lastErr   error
 	failures  int
@@ -95,6 +96,15 @@ type Handle struct {
 // Snapshot is what is known now, nil before the first read. It costs one atomic
 // load.
 func (h *Handle) Snapshot() *Snapshot { return h.share.snapshot.Load() }
+
+// Outlook is what was known of the account's future after its last turn. It costs
+// one atomic load.
+func (h *Handle) Outlook() Outlook {
+	if o := h.share.account.outlook.Load(); o != nil {
+		return *o
+	}
+	return Outlook{}
+}
 
 // Watch calls fn whenever a snapshot replaces another, until the handle is
 // closed; a second call replaces fn. fn runs on the worker that made the

@@ -51,15 +51,29 @@ type Snapshot struct {
 	// Credentials are the ticket-granting ticket and after it the tickets of
 	// Profile.Services. They are empty as long as the KDC gave none.
 	Credentials []krb5.Credential
+	// Offset is how far the domain's clock is ahead of the host's, for the
+	// programs that use the tickets.
+	Offset time.Duration
 	// Initiator are the keys in force, to authenticate with; Acceptor all keys
 	// that tickets of now or soon may be under, the newest first.
 	Initiator KeySet
 	Acceptor  []KeySet
 
-	// Made is when the snapshot was made, GoodUntil when its first ticket ends
-	// by the host's clock (zero without tickets), NextChange when the next one
-	// is planned. All by the host's clock.
-	Made, GoodUntil, NextChange time.Time
+	// Made is when the snapshot was made and GoodUntil when its first ticket ends
+	// (zero without tickets), both by the host's clock.
+	Made, GoodUntil time.Time
+}
+
+// Outlook is what is known of an account's future, by the host's clock. It changes
+// without a change of anything that a lease is made of.
+type Outlook struct {
+	// Expires is when the last controller goes on to the next password; zero if
+	// unknown.
+	Expires time.Time
+	// NextAction is when the guard acts on the account next.
+	NextAction time.Time
+	// Controller answered last; empty if none did.
+	Controller string
 }
 
 // Usable reports whether the snapshot has tickets that live at now.

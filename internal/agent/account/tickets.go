@@ -64,7 +64,7 @@ func (a *account) renew(ctx context.Context, s *share) error {
 		refreshLife = min(refreshLife, cred.EndTime.Sub(now.Add(auth.Credential.EndTime.Sub(now)-life)))
 	}
 	point := refreshFrom + refreshOver*spreadOf(a.key.Host, a.key.Name, auth.Credential.EndTime.String())
-	s.tickets, s.goodUntil = tickets, now.Add(life)
+	s.tickets, s.goodUntil, s.offset = tickets, now.Add(life), auth.Offset
 	s.refreshAt = now.Add(max(time.Duration(point*float64(refreshLife)), lookGap))
 	return nil
 }

@@ -75,7 +75,7 @@ func (m *member) Authenticate(ctx context.Context, req account.AuthRequest) (acc
 	if err != nil {
 		return account.Authentication{}, explain(err, controllerOf(err))
 	}
-	return account.Authentication{Credential: res.Credential, KVNO: res.KVNO, Controller: res.KDC.Host}, nil
+	return account.Authentication{Credential: res.Credential, KVNO: res.KVNO, Controller: res.KDC.Host, Offset: res.Offset}, nil
 }
 
 // ServiceTicket implements account.Domain.
