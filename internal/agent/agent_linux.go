@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/account"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/peer"
@@ -205,7 +206,7 @@ func (a *Agent) resolveAgain(l lease.Lease) ([]target, account.Profile, error) {
 	}
 	if l.Spec != "" {
 		if s := a.specs.find(l.Spec); s != nil && s.err == nil {
-			targets, err := set.spec(s.parsed)
+			targets, err := a.specTargets(set, s.parsed)
 			return targets, profile, err
 		}
 	}
@@ -220,13 +221,23 @@ func (a *Agent) resolveAgain(l lease.Lease) ([]target, account.Profile, error) {
 	return targets, profile, nil
 }
 
+// specTargets resolves the accounts of a credential spec, and tells the event log of
+// a plug-in that is not there.
+func (a *Agent) specTargets(set *settings, s credspec.Spec) ([]target, error) {
+	targets, err := set.spec(s)
+	if err != nil {
+		a.ccg.unresolved(s, err)
+	}
+	return targets, err
+}
+
 // installation resolves what is installed.
-func (s *settings) installation(specs *specStore, i installation) ([]target, error) {
+func (a *Agent) installation(set *settings, i installation) ([]target, error) {
 	if i.Account != "" {
-		t, err := s.account(i.Account)
+		t, err := set.account(i.Account)
 		return []target{t}, err
 	}
-	sp := specs.find(i.Spec)
+	sp := a.specs.find(i.Spec)
 	switch {
 	case i.Spec == "":
 		return nil, usage("name an account or a credential spec")
@@ -235,7 +246,7 @@ func (s *settings) installation(specs *specStore, i installation) ([]target, err
 	case sp.err != nil:
 		return nil, specFailure(sp.err, sp.path)
 	}
-	return s.spec(sp.parsed)
+	return a.specTargets(set, sp.parsed)
 }
 
 // event writes to the CCG log.

@@ -19,6 +19,7 @@ import (
 	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/account"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agent/plugin"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/internal/lab"
@@ -463,6 +464,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		{"unsealed", account.ErrUnsealed, agentapi.Kind_KIND_FAILED, 8},
 		{"skew", account.ErrSkew, agentapi.Kind_KIND_FAILED, 8},
 		{"badhost", account.ErrHost, agentapi.Kind_KIND_FAILED, 6},
+		{"badplugin", plugin.ErrLoad, agentapi.Kind_KIND_FAILED, 4},
 		{"unanswered", account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, 8}, // last: it stops the rest
 	} {
 		name := tt.name
@@ -487,8 +489,8 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	if n := g.book.count(); n != 1 {
 		t.Errorf("%d leases, want 1", n)
 	}
-	if got := g.events(t); !slices.Contains(got, 6) || !slices.Contains(got, 8) {
-		t.Errorf("events %v, want 6 and 8 among them", got)
+	if got := g.events(t); !slices.Contains(got, 4) || !slices.Contains(got, 6) || !slices.Contains(got, 8) {
+		t.Errorf("events %v, want 4, 6 and 8 among them", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agent/plugin"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/event"
 )
@@ -18,6 +19,7 @@ type ccg struct {
 	log    *slog.Logger
 
 	plugins sync.Map // account.Key to origin
+	loaded  sync.Map // source to whether event 1 told of it
 }
 
 // origin is what an account's key does not tell.
@@ -26,33 +28,15 @@ type origin struct {
 	plugin event.Plugin
 }
 
-// know notes where an account comes from. It is event 1 for an account that a
-// plug-in is needed for, once while the agent runs.
-func (c *ccg) know(t target) {
-	_, known := c.plugins.LoadOrStore(t.key, origin{t.account.Domain, t.identity.Plugin})
-	if !known && t.identity.Plugin != event.Keytab {
-		c.write(event.PluginInstantiated(t.identity.Plugin))
-	}
+// source is one plug-in as one identity uses it.
+type source struct {
+	plugin event.Plugin
+	host   string
 }
 
-// refused writes the event that a credential spec's failure names: 3 for a spec
-// or GUID that cannot be read, 4 for a plug-in that is not registered or cannot
-// be loaded.
-func (c *ccg) refused(err error, s credspec.Spec) {
-	f, ok := errors.AsType[*agentapi.Failure](err)
-	if !ok {
-		return
-	}
-	switch event.ID(f.EventID) {
-	case event.IDSpecUnparsable:
-		c.write(event.SpecUnparsable(err))
-	case event.IDPluginFailed:
-		var plugin event.Plugin
-		if h := s.ActiveDirectoryConfig.HostAccountConfig; h != nil {
-			plugin = event.Plugin(h.PluginGUID)
-		}
-		c.write(event.PluginFailed(plugin, err))
-	}
+// know notes where an account comes from.
+func (c *ccg) know(t target) {
+	c.plugins.Store(t.key, origin{t.account.Domain, t.identity.Plugin})
 }
 
 func (c *ccg) origin(k account.Key) (event.Account, event.Plugin) {
@@ -63,20 +47,56 @@ func (c *ccg) origin(k account.Key) (event.Account, event.Plugin) {
 	return event.Account{Name: k.Name, Domain: o.domain}, o.plugin
 }
 
+// instantiated is event 1, once until the plug-in cannot be loaded any more. A joined
+// host needs none.
+func (c *ccg) instantiated(k account.Key, p event.Plugin) {
+	if p == event.Keytab {
+		return
+	}
+	if _, told := c.loaded.LoadOrStore(source{p, k.Host}, true); !told {
+		c.write(event.PluginInstantiated(p))
+	}
+}
+
 // Fetched is event 2.
-func (c *ccg) Fetched(k account.Key) { c.write(event.Fetched(c.origin(k))) }
+func (c *ccg) Fetched(k account.Key) {
+	a, plugin := c.origin(k)
+	c.instantiated(k, plugin)
+	c.write(event.Fetched(a, plugin))
+}
 
 // Refetching is event 7.
 func (c *ccg) Refetching(k account.Key) { c.write(event.Refetching(c.origin(k))) }
 
-// Failed is event 6 for the store behind a plug-in, and event 8 otherwise.
+// Failed is event 4 for a plug-in that cannot be loaded, 6 for the store behind
+// it, and 8 otherwise.
 func (c *ccg) Failed(k account.Key, err error) {
-	a, plugin := c.origin(k)
-	if errors.Is(err, account.ErrHost) {
-		c.write(event.StoreFailed(plugin, err))
+	a, name := c.origin(k)
+	if errors.Is(err, plugin.ErrLoad) {
+		c.loaded.Delete(source{name, k.Host})
+		c.write(event.PluginFailed(name, err))
 		return
 	}
-	c.write(event.FetchFailed(a, plugin, err))
+	c.instantiated(k, name)
+	if errors.Is(err, account.ErrHost) {
+		c.write(event.StoreFailed(name, err))
+		return
+	}
+	c.write(event.FetchFailed(a, name, err))
+}
+
+// unresolved is event 3 or 4 for a credential spec whose plug-in's GUID is malformed or
+// not registered; other failures are the caller's alone.
+func (c *ccg) unresolved(s credspec.Spec, err error) {
+	f, ok := errors.AsType[*agentapi.Failure](err)
+	host := s.ActiveDirectoryConfig.HostAccountConfig
+	switch {
+	case !ok || host == nil:
+	case f.EventID == uint32(event.IDSpecUnparsable):
+		c.write(event.SpecUnparsable(err))
+	case f.EventID == uint32(event.IDPluginFailed):
+		c.write(event.PluginFailed(event.Plugin(host.PluginGUID), err))
+	}
 }
 
 func (c *ccg) write(e event.Event) {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/opengmsa/opengmsa/internal/agent/account"
+	"github.com/opengmsa/opengmsa/internal/agent/plugin"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/event"
 )
@@ -62,6 +63,8 @@ func causes() []cause {
 			[]string{"gmsa kds list; gmsa kds add"}, event.IDFetchFailed},
 		{account.ErrNoEncType, agentapi.Kind_KIND_FAILED, "%s and this host have no encryption type in common",
 			[]string{"gmsa account set %s --enc-types AES128,AES256"}, event.IDFetchFailed},
+		{plugin.ErrLoad, agentapi.Kind_KIND_FAILED, "the plug-in that reads the password of %s cannot be loaded",
+			[]string{"look it up under plugins in /etc/gmsa/agent.yaml; gmsa events --id 4"}, event.IDPluginFailed},
 		{account.ErrHost, agentapi.Kind_KIND_FAILED, "the identity that reads the password of %s was not accepted",
 			[]string{"gmsa doctor checks the host's keytab, or the plug-in"}, event.IDStoreFailed},
 		{account.ErrUnsealed, agentapi.Kind_KIND_FAILED, "no connection to the directory is protected enough to read the password of %s",
@@ -94,7 +97,12 @@ func failureOf(err error, name string) error {
 		f.Kind, f.EventID = c.kind, uint32(c.event)
 		f.Message = fill(c.message, name)
 		if e, ok := errors.AsType[*account.Error](err); ok && e.Err != nil {
-			f.Message += ": " + e.Err.Error()
+			// Plug-ins put what to do behind their reason.
+			reason, hint, ok := strings.Cut(e.Err.Error(), "; hint: ")
+			f.Message += ": " + reason
+			if ok {
+				f.Hints = append(f.Hints, hint)
+			}
 		}
 		for _, h := range c.hints {
 			f.Hints = append(f.Hints, fill(h, name))

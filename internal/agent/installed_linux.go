@@ -173,7 +173,7 @@ func (in *installed) close() { closeHolds(in.holds()) }
 
 // hold resolves an installation and takes hold of its accounts.
 func (a *Agent) hold(set *settings, i installation) ([]hold, error) {
-	targets, err := set.installation(a.specs, i)
+	targets, err := a.installation(set, i)
 	if err != nil {
 		return nil, err
 	}

@@ -97,9 +97,6 @@ func (s server) subject(set *settings, c caller, r *agentapi.CreateLeaseRequest)
 		return sub, denied(err)
 	}
 	if resolveErr != nil {
-		if _, raw := r.GetSubject().(*agentapi.CreateLeaseRequest_RawCredentialSpec); raw {
-			s.a.ccg.refused(resolveErr, parsed) // that of a file is in the log since it was read
-		}
 		return sub, resolveErr
 	}
 	sub.grant = grant
@@ -108,9 +105,7 @@ func (s server) subject(set *settings, c caller, r *agentapi.CreateLeaseRequest)
 		sub.targets = []target{t}
 		return sub, err
 	}
-	if sub.targets, err = set.spec(parsed); err != nil {
-		s.a.ccg.refused(err, parsed)
-	}
+	sub.targets, err = s.a.specTargets(set, parsed)
 	return sub, err
 }
 
@@ -138,6 +133,7 @@ func (s server) rawSpec(raw []byte) (credspec.Spec, []string, error) {
 	}
 	parsed, findings, err := credspec.Parse(raw)
 	if err != nil {
+		s.a.event(event.SpecUnparsable(err))
 		return credspec.Spec{}, nil, specFailure(err, "FILE")
 	}
 	return parsed, (&spec{findings: findings}).warnings(), nil
