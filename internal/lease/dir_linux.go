@@ -27,8 +27,8 @@ import (
 //	    accounts/webapp02/ccache …            any other
 //
 // The directories belong to the agent, so that no owner of a lease can put
-// anything in the agent's way; the files belong to the lease's owner, and a
-// file has no permission at all until its content, owner and mode are complete.
+// anything in the agent's way; the files belong to the lease's owner, who gets
+// each only when it is complete.
 // Files are not shared between leases by hard links, not even krb5.conf: the
 // inode's owner could change its mode and then its content for everybody else.
 //
@@ -125,7 +125,7 @@ func (d *Dir) replace(f file) error {
 
 // swap writes the next version and turns ..data to it.
 func (d *Dir) swap(c Content, files []file, sums []uint64) error {
-	dir, err := d.root.dir.openDir(d.id.String())
+	dir, err := d.open(d.root.dir, d.id.String())
 	if err != nil {
 		return err
 	}
@@ -155,13 +155,22 @@ func (d *Dir) swap(c Content, files []file, sums []uint64) error {
 	return nil
 }
 
+// open opens a directory below parent. In a lease that is being made it need not
+// be opened.
+func (d *Dir) open(parent dirFD, name string) (dirFD, error) {
+	if d.version == 0 {
+		return parent.below(name), nil
+	}
+	return parent.openDir(name)
+}
+
 // fill writes version v into dir. A file that has not changed is a second name
 // of the one in force, which costs no memory.
 func (d *Dir) fill(dir dirFD, v int, c Content, files []file, sums []uint64) error {
 	if err := dir.mkdir(versionName(v)); err != nil {
 		return err
 	}
-	version, err := dir.openDir(versionName(v))
+	version, err := d.open(dir, versionName(v))
 	if err != nil {
 		return err
 	}

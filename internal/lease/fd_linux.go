@@ -12,13 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dirFD is an open directory; names are relative to it, and a symbolic link as
-// the last element is never followed. The system calls are made directly: a
-// lease takes about thirty, and os.Root triples their cost.
+// dirFD is an open directory, or one below an open one; names are relative to
+// it, and a symbolic link as the last element is never followed. The system
+// calls are made directly: a lease takes about twenty, and os.Root triples their
+// cost.
 type dirFD struct {
-	fd   int
-	path string // for errors
-	// plain says that the process's umask leaves 0755 as it is.
+	fd     int
+	prefix string // from the open directory: empty, or with a final slash
+	path   string // for errors
+	// plain says that the process's umask leaves 0755 and 0400 as they are.
 	plain bool
 }
 
@@ -31,30 +33,42 @@ func (d dirFD) fail(op, name string, err error) error {
 
 // openDir opens a directory below d.
 func (d dirFD) openDir(name string) (dirFD, error) {
-	fd, err := unix.Openat(d.fd, name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(d.fd, d.prefix+name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return dirFD{}, d.fail("open", name, err)
 	}
-	return dirFD{fd, path.Join(d.path, name), d.plain}, nil
+	return dirFD{fd: fd, path: path.Join(d.path, name), plain: d.plain}, nil
 }
 
-func (d dirFD) close() { _ = unix.Close(d.fd) }
+// below names a directory below d without opening it. It is for directories
+// that were just made and that nobody else has seen: in others the owner of a
+// mount could have put a link in the way.
+func (d dirFD) below(name string) dirFD {
+	return dirFD{fd: d.fd, prefix: d.prefix + name + "/", path: path.Join(d.path, name), plain: d.plain}
+}
+
+// close closes what openDir opened.
+func (d dirFD) close() {
+	if d.prefix == "" {
+		_ = unix.Close(d.fd)
+	}
+}
 
 func (d dirFD) symlink(target, name string) error {
-	return d.fail("symlink", name, unix.Symlinkat(target, d.fd, name))
+	return d.fail("symlink", name, unix.Symlinkat(target, d.fd, d.prefix+name))
 }
 
 func (d dirFD) rename(from, to string) error {
-	return d.fail("rename", to, unix.Renameat(d.fd, from, d.fd, to))
+	return d.fail("rename", to, unix.Renameat(d.fd, d.prefix+from, d.fd, d.prefix+to))
 }
 
 func (d dirFD) link(from, to string) error {
-	return d.fail("link", to, unix.Linkat(d.fd, from, d.fd, to, 0))
+	return d.fail("link", to, unix.Linkat(d.fd, d.prefix+from, d.fd, d.prefix+to, 0))
 }
 
 // remove removes what is no directory; it is no error if there is nothing.
 func (d dirFD) remove(name string) error {
-	err := unix.Unlinkat(d.fd, name, 0)
+	err := unix.Unlinkat(d.fd, d.prefix+name, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
@@ -64,7 +78,7 @@ func (d dirFD) remove(name string) error {
 // readlink reads a link of at most 255 bytes; a longer one is cut.
 func (d dirFD) readlink(name string) (string, error) {
 	var buf [255]byte
-	n, err := unix.Readlinkat(d.fd, name, buf[:])
+	n, err := unix.Readlinkat(d.fd, d.prefix+name, buf[:])
 	if err != nil {
 		return "", d.fail("readlink", name, err)
 	}
@@ -73,13 +87,13 @@ func (d dirFD) readlink(name string) (string, error) {
 
 // mkdir makes a directory that workloads can enter, whatever the umask.
 func (d dirFD) mkdir(name string) error {
-	if err := unix.Mkdirat(d.fd, name, 0o755); err != nil {
+	if err := unix.Mkdirat(d.fd, d.prefix+name, 0o755); err != nil {
 		return d.fail("mkdir", name, err)
 	}
 	if d.plain {
 		return nil
 	}
-	return d.fail("chmod", name, unix.Fchmodat(d.fd, name, 0o755, 0))
+	return d.fail("chmod", name, unix.Fchmodat(d.fd, d.prefix+name, 0o755, 0))
 }
 
 // umaskIsPlain looks the umask up: no system call tells it without a change.
@@ -99,13 +113,15 @@ func umaskIsPlain() bool {
 
 // removeDir removes a directory that is empty.
 func (d dirFD) removeDir(name string) error {
-	return d.fail("remove", name, unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR))
+	return d.fail("remove", name, unix.Unlinkat(d.fd, d.prefix+name, unix.AT_REMOVEDIR))
 }
 
-// create writes a file that nobody can open before it is complete: mode 0,
-// content, owner, and the mode last, all by descriptor.
+// create writes a file that its owner cannot open before it is complete: it is
+// the agent's own, and readable at most, until the content is there; then it
+// becomes the owner's, by descriptor.
 func (d dirFD) create(name string, data []byte, owner Owner) (err error) {
-	fd, err := unix.Openat(d.fd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	mode := uint32(owner.Mode.Perm())
+	fd, err := unix.Openat(d.fd, d.prefix+name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, mode&0o400)
 	if err != nil {
 		return d.fail("create", name, err)
 	}
@@ -123,12 +139,15 @@ func (d dirFD) create(name string, data []byte, owner Owner) (err error) {
 	if err := unix.Fchown(fd, int(owner.UID), int(owner.GID)); err != nil {
 		return d.fail("chown", name, err)
 	}
-	return d.fail("chmod", name, unix.Fchmod(fd, uint32(owner.Mode.Perm())))
+	if d.plain && mode == 0o400 {
+		return nil
+	}
+	return d.fail("chmod", name, unix.Fchmod(fd, mode))
 }
 
 // list names what is in d.
 func (d dirFD) list() ([]string, error) {
-	fd, err := unix.Openat(d.fd, ".", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(d.fd, d.prefix+".", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, d.fail("open", ".", err)
 	}
@@ -143,7 +162,7 @@ const maxDepth = 8
 // removeAll removes a directory and what is in it, following no link; it is no
 // error if there is nothing.
 func (d dirFD) removeAll(name string, depth int) error {
-	err := unix.Unlinkat(d.fd, name, 0)
+	err := unix.Unlinkat(d.fd, d.prefix+name, 0)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
