@@ -49,5 +49,5 @@ func (e *WithheldError) Is(target error) bool { return target == ErrWithheld }
 
 // Hint is the next thing to do.
 func (e *WithheldError) Hint() string {
-	return fmt.Sprintf("let %s retrieve it: gmsa account hosts add, or Set-ADServiceAccount -PrincipalsAllowedToRetrieveManagedPassword; a host that was added to a group needs a new ticket", e.Client)
+	return fmt.Sprintf("let %s retrieve it: Set-ADServiceAccount -PrincipalsAllowedToRetrieveManagedPassword; a host that was added to a group needs a new ticket", e.Client)
 }

@@ -54,19 +54,19 @@ type cause struct {
 func causes() []cause {
 	return []cause{
 		{account.ErrWithheld, agentapi.Kind_KIND_DENIED, "the domain does not let this host read the password of %s",
-			[]string{"gmsa account hosts add %s HOST$ makes the host one of those that may", "gmsa account show %s lists them"}, event.IDFetchFailed},
+			[]string{"make the host or one of its groups one of those that may: Set-ADServiceAccount %s -PrincipalsAllowedToRetrieveManagedPassword …", "gmsa agent status names the host's identity"}, event.IDFetchFailed},
 		{account.ErrNotFound, agentapi.Kind_KIND_NOT_FOUND, "the domain has no gMSA %s",
-			[]string{"gmsa account list shows those there are"}, event.IDFetchFailed},
+			[]string{"look at the name's spelling; Get-ADServiceAccount -Filter * lists the accounts there are"}, event.IDFetchFailed},
 		{account.ErrDisabled, agentapi.Kind_KIND_DENIED, "the account %s is disabled, expired or locked out",
-			[]string{"gmsa account show %s; gmsa account set %s --enabled"}, event.IDFetchFailed},
+			[]string{"Enable-ADAccount or Unlock-ADAccount %s$, and look at accountExpires"}, event.IDFetchFailed},
 		{account.ErrNoRootKey, agentapi.Kind_KIND_FAILED, "the domain has no KDS root key that makes a password for %s",
-			[]string{"gmsa kds list; gmsa kds add"}, event.IDFetchFailed},
+			[]string{"create one: Add-KdsRootKey; every controller serves it 10 h later"}, event.IDFetchFailed},
 		{account.ErrNoEncType, agentapi.Kind_KIND_FAILED, "%s and this host have no encryption type in common",
-			[]string{"gmsa account set %s --enc-types AES128,AES256"}, event.IDFetchFailed},
+			[]string{"Set-ADServiceAccount %s -KerberosEncryptionType AES128,AES256"}, event.IDFetchFailed},
 		{plugin.ErrLoad, agentapi.Kind_KIND_FAILED, "the plug-in that reads the password of %s cannot be loaded",
 			[]string{"look it up under plugins in /etc/gmsa/agent.yaml; gmsa events --id 4"}, event.IDPluginFailed},
 		{account.ErrHost, agentapi.Kind_KIND_FAILED, "the identity that reads the password of %s was not accepted",
-			[]string{"gmsa doctor checks the host's keytab, or the plug-in"}, event.IDStoreFailed},
+			[]string{"gmsa agent status and gmsa events --id 6 give the reason; gmsa verify --keytab FILE tries a keytab"}, event.IDStoreFailed},
 		{account.ErrUnsealed, agentapi.Kind_KIND_FAILED, "no connection to the directory is protected enough to read the password of %s",
 			[]string{"set protection of the domain in /etc/gmsa/agent.yaml to gss-spnego, gssapi, ldaps or starttls"}, event.IDFetchFailed},
 		{account.ErrSkew, agentapi.Kind_KIND_FAILED, "the clocks of this host and the domain controller differ too much for %s",
@@ -74,7 +74,7 @@ func causes() []cause {
 		{account.ErrWrongKey, agentapi.Kind_KIND_FAILED, "the domain refuses every known key of %s",
 			[]string{"the controllers may not agree on the password yet; the agent tries again by itself"}, event.IDFetchFailed},
 		{account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, "no domain controller answers for %s",
-			[]string{"gmsa doctor looks for the domain's controllers", "set servers of the domain in /etc/gmsa/agent.yaml if DNS does not know them"}, event.IDFetchFailed},
+			[]string{"gmsa verify looks for the domain's controllers", "set servers of the domain in /etc/gmsa/agent.yaml if DNS does not know them"}, event.IDFetchFailed},
 	}
 }
 

@@ -4,11 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
@@ -58,6 +66,125 @@ func TestHints(t *testing.T) {
 	got := hintsOf(err)
 	if len(got) != 4 || got[0] != "outer" || got[1] != "inner" || got[2] != "agent's" || !strings.Contains(got[3], "contoso.com") {
 		t.Errorf("hints %q", got)
+	}
+}
+
+// commandIn finds what a text tells a person to type.
+var commandIn = regexp.MustCompile(`\bgmsa ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?`)
+
+// missing says which command of a text the program does not have, empty for none.
+func missing(root *cobra.Command, text string) string {
+	for _, m := range commandIn.FindAllStringSubmatch(text, -1) {
+		c, _, err := root.Find(m[1:2])
+		switch {
+		case m[1] == "administers", m[1] == "credentials": // prose, and Windows' event texts
+		case err != nil:
+			return m[0]
+		case c.HasSubCommands() && m[2] != "":
+			if _, rest, err := c.Find(m[2:3]); err != nil || len(rest) > 0 {
+				return m[0]
+			}
+		}
+	}
+	return ""
+}
+
+// A hint is the next thing that somebody types: every command that a text of the
+// program or a manual's line of code names is there.
+func TestCommandsThatAreNamedExist(t *testing.T) {
+	root := (&app{}).root()
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/lab/") {
+			return err
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if m := missing(root, lit.Value); m != "" {
+					t.Errorf("%v: there is no command %q", set.Position(lit.Pos()), m)
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manuals, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(manuals) == 0 {
+		t.Fatalf("manuals: %v, %v", manuals, err)
+	}
+	for _, path := range append(manuals, "../../README.md") {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(b), "\n") {
+			// Code: an indented line, or what stands between backquotes.
+			code := line
+			if !strings.HasPrefix(line, "    ") {
+				code = strings.Join(regexp.MustCompile("`[^`]*`").FindAllString(line, -1), "\n")
+			}
+			if m := missing(root, code); m != "" {
+				t.Errorf("%s:%d: there is no command %q", path, i+1, m)
+			}
+		}
+	}
+}
+
+// Every command explains itself, with an example that its own parser takes.
+func TestEveryCommandHasExamples(t *testing.T) {
+	for _, c := range commands((&app{}).root()) {
+		if c.Name() == "help" || c.Hidden || c.HasSubCommands() {
+			continue
+		}
+		if c.Short == "" || c.Example == "" {
+			t.Errorf("%s: no description or no example", c.CommandPath())
+		}
+		for line := range strings.SplitSeq(c.Example, "\n") {
+			line, _, _ = strings.Cut(strings.TrimSpace(line), " >")
+			if _, last, ok := strings.Cut(line, "| "); ok {
+				line = last
+			}
+			line = strings.ReplaceAll(line, "$$", "1")
+			words := strings.Fields(line)
+			if len(words) < 2 || words[0] != "gmsa" {
+				t.Errorf("%s: example %q is no command of gmsa", c.CommandPath(), line)
+				continue
+			}
+			root := (&app{}).root()
+			found, rest, err := root.Find(words[1:])
+			if err != nil || found.CommandPath() != c.CommandPath() && !strings.Contains(line, " -- gmsa "+c.Name()) {
+				t.Errorf("%s: example %q is one of another command: %v", c.CommandPath(), line, err)
+				continue
+			}
+			if err := found.ParseFlags(rest); err != nil {
+				t.Errorf("%s: example %q: %v", c.CommandPath(), line, err)
+			} else if err := found.ValidateArgs(found.Flags().Args()); err != nil {
+				t.Errorf("%s: example %q: %v", c.CommandPath(), line, err)
+			}
+		}
+	}
+}
+
+// What lists, shows or reports can be read by programs.
+func TestEveryReportCanBeJSON(t *testing.T) {
+	quiet := []string{
+		"gmsa agent serve", "gmsa agent reload", "gmsa lease remove", "gmsa run", "gmsa completion", "gmsa help",
+		"gmsa account install", "gmsa account uninstall",
+	}
+	for _, c := range commands((&app{}).root()) {
+		if c.HasSubCommands() || slices.Contains(quiet, c.CommandPath()) {
+			continue
+		}
+		if c.Flags().Lookup("output") == nil {
+			t.Errorf("%s has no --output", c.CommandPath())
+		}
 	}
 }
 

@@ -94,8 +94,8 @@ func TestSambaVerifyNegative(t *testing.T) {
 		status string
 		stderr string
 	}{
-		"wrong password":   {[]string{"-U", "web1$", "--password-file", wrong}, 4, "5 0x5 ERROR_ACCESS_DENIED", "hint: "},
-		"disabled account": {[]string{"--keytab", keytab["disabled1"]}, 4, "1331 0x533 ERROR_ACCOUNT_DISABLED", "hint: enable the account"},
+		"wrong password":   {[]string{"-U", "web1$", "--password-file", wrong}, 6, "5 0x5 ERROR_ACCESS_DENIED", "hint: "},
+		"disabled account": {[]string{"--keytab", keytab["disabled1"]}, 6, "1331 0x533 ERROR_ACCOUNT_DISABLED", "hint: enable the account"},
 		"deleted account":  {[]string{"--keytab", keytab["gone1"]}, 6, "1787 0x6fb ERROR_NO_TRUST_SAM_ACCOUNT", "hint: "},
 	} {
 		t.Run(name, func(t *testing.T) {

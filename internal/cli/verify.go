@@ -144,11 +144,12 @@ func (a *app) runVerify(ctx context.Context, o *domainOptions) error {
 	if err == nil {
 		return nil
 	}
-	code := codeOf(err)
-	if code == Failed || code == NotFound {
-		code = Negative
+	// The check was made, and its outcome is printed: what refused the caller is
+	// its result. That nobody was there to make it with is another matter.
+	if codeOf(err) == NoController {
+		return failure(NoController, err)
 	}
-	return failure(code, err)
+	return failure(Negative, err)
 }
 
 // check does what verify reports: locate, AS or the cache's ticket, a service
@@ -163,6 +164,7 @@ func check(ctx context.Context, d *ad.Domain, creds credentials) (verification, 
 	v.use(controllers[0])
 	session, err := ad.Open(d, creds.identity)
 	if err != nil {
+		v.fail(err)
 		return v, err
 	}
 	defer func() { _ = session.Close() }()

@@ -179,7 +179,7 @@ var win32Failures = map[uint32]failure{
 	0x2071:                    {"the object exists already", ""},
 	0x208d:                    {"no such object", ""},
 	0x2098:                    {"the rights of the account do not suffice", "check the rights of the account on this object"},
-	0x8009000d:                {"the domain has no usable KDS root key", "create one: gmsa kds add, or Add-KdsRootKey"},
+	0x8009000d:                {"the domain has no usable KDS root key", "create one: Add-KdsRootKey"},
 	secBadBindings:            {"the TLS channel binding is missing or wrong", "check for a proxy that ends TLS between this host and the controller"},
 }
 
