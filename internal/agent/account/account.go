@@ -365,4 +365,5 @@ func (a *account) proveVersion(ctx context.Context, shares []*share) {
 		shares[i].refreshAt, shares[i].pressing = time.Time{}, true // the KDC tells its salt again
 		a.pool.cfg.Log.Info("the KDC uses a key that is not known yet", a.attrs(slog.Uint64("kvno", uint64(t.EncPart.KVNO)))...)
 	}
+	a.publish(shares)
 }

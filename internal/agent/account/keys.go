@@ -287,6 +287,7 @@ func (r Ring) Ticketed(kvno uint32, opened *crypto.Key, at time.Time) (Ring, boo
 	}
 	r = r.clone()
 	r.held[i].prove(kvno, at)
+	r.held[i].prefer(kvno)
 	r.held[i].proven = true
 	return r, true
 }

@@ -360,21 +360,36 @@ func (h *held) learn(p Password) {
 	}
 }
 
-// prove records that the domain calls h by a version number, and reports
-// whether that is news.
+// prove records that the domain calls h by a version number, and reports whether
+// that is news. A number that is not news stays in its place, since the KDC's
+// tickets may have put another one before it.
 func (h *held) prove(kvno uint32, at time.Time) bool {
 	if kvno == 0 {
 		return false
 	}
-	news := len(h.versions) == 0 || h.versions[0].number != kvno
-	v := []version{{kvno, at}}
-	for _, old := range h.versions {
-		if old.number != kvno && len(v) < maxVersions {
-			v = append(v, old)
-		}
+	h.versions = slices.Clone(h.versions)
+	if i := slices.IndexFunc(h.versions, func(v version) bool { return v.number == kvno }); i >= 0 {
+		h.versions[i].seen = at
+		return false
 	}
-	h.versions = v
-	return news
+	h.versions = slices.Insert(h.versions, 0, version{kvno, at})
+	if len(h.versions) > maxVersions {
+		h.versions = h.versions[:maxVersions]
+	}
+	return true
+}
+
+// prefer puts a version number first.
+func (h *held) prefer(kvno uint32) {
+	slices.SortStableFunc(h.versions, func(x, y version) int {
+		switch {
+		case x.number == kvno && y.number != kvno:
+			return -1
+		case y.number == kvno && x.number != kvno:
+			return 1
+		}
+		return 0
+	})
 }
 
 // sight records what a controller said, and whether the round of controllers

@@ -8,7 +8,10 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/gkdi"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/managedpassword"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -298,6 +301,127 @@ func TestLaggingControllerIsNotBelievedOverTheOther(t *testing.T) {
 	}
 	if c := r.Candidates(o.At, "dc1"); len(c) < 2 || numberOf(c[0].Keys[0]) != 2 {
 		t.Errorf("candidates at the other one: %v", c)
+	}
+}
+
+// A controller that had gone on and is back at the old password was restored from
+// a backup: the domain is where it says, and the old number counts again.
+func TestDomainThatWasSetBack(t *testing.T) {
+	r, _ := NewRing(0).Observe(observed(1, 7, epoch, time.Hour))
+	r, _ = r.Observe(observed(2, 8, epoch.Add(time.Hour), 20*time.Hour))
+	o := observed(1, 7, epoch.Add(2*time.Hour), 20*time.Hour)
+	r, change := r.Observe(o)
+	if change&NewInForce == 0 {
+		t.Errorf("change %b", change)
+	}
+	if k, _ := r.InitiatorKeys(o.At); numberOf(k.Keys[0]) != 1 {
+		t.Errorf("initiators use password %d", numberOf(k.Keys[0]))
+	}
+	if got := fmt.Sprint(numbers(r.AcceptorKeys())); got != "map[7:1 8:2]" {
+		t.Errorf("acceptor keys %s", got)
+	}
+}
+
+func TestSettled(t *testing.T) {
+	rolled := epoch.Add(time.Hour)
+	r, _ := NewRing(0).Observe(observed(1, 7, epoch, time.Hour))
+	announced := r
+	next := numbered(2)
+	o := observed(1, 7, rolled.Add(-4*time.Minute), 4*time.Minute)
+	o.Upcoming = &next
+	announced, _ = announced.Observe(o)
+	after, _ := announced.Observe(observed(2, 8, rolled.Add(time.Minute), 20*time.Hour))
+	for _, tt := range []struct {
+		name string
+		ring Ring
+		at   time.Time
+		want bool
+	}{
+		{"nothing known", Ring{}, epoch, false},
+		{"long before", r, rolled.Add(-6 * time.Minute), true},
+		{"another clock may be ahead", r, rolled.Add(-4 * time.Minute), false},
+		{"past, and nothing announced", r, rolled.Add(time.Hour), false},
+		{"another clock may be late", announced, rolled.Add(4 * time.Minute), false},
+		{"past for all", announced, rolled.Add(6 * time.Minute), true},
+		{"just replicated", after, rolled.Add(2 * time.Minute), false},
+		{"replicated", after, rolled.Add(17 * time.Minute), true},
+	} {
+		if got := tt.ring.Settled(tt.at); got != tt.want {
+			t.Errorf("%s: settled is %t", tt.name, got)
+		}
+	}
+}
+
+// After a jump of the clock nothing is known of times: keys stay, as if they had
+// been in use until now, and nothing is used before the domain was asked.
+func TestUnclocked(t *testing.T) {
+	r, _ := NewRing(0).Observe(observed(1, 7, epoch, time.Hour))
+	r, _ = r.Observe(observed(2, 8, epoch.Add(time.Hour), 20*time.Hour))
+	r, _ = r.Observe(observed(3, 9, epoch.Add(2*time.Hour), 20*time.Hour))
+	late := epoch.Add(1000 * time.Hour)
+	r = r.Unclocked(late)
+	if _, ok := r.InitiatorKeys(late); ok || !r.NextRead(0).At.IsZero() {
+		t.Error("the ring goes on as if nothing had happened")
+	}
+	for hours, want := range map[time.Duration]string{9: "map[7:1 8:2 9:3]", 11: "map[8:2 9:3]"} {
+		after, _ := r.Observe(observed(3, 9, late.Add(hours*time.Hour), 20*time.Hour))
+		if got := fmt.Sprint(numbers(after.AcceptorKeys())); got != want {
+			t.Errorf("%d h later: %s, want %s", hours, got, want)
+		}
+	}
+}
+
+// A controller that says nothing of the version, or whose two searches do not fit
+// together, is asked again soon.
+func TestReadingsAreDated(t *testing.T) {
+	const period = 20 * time.Hour
+	start := gkdi.KeyIDAt(dtyp.FiletimeOf(epoch))
+	in := func(n int64) *managedpassword.ID {
+		id, err := start.Add(2 * n) // 20 h
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &managedpassword.ID{KeyID: id}
+	}
+	begins, err := start.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	window := managedpassword.Blob{Previous: secret.New([]byte{1}), QueryInterval: time.Minute, UnchangedInterval: time.Minute + period - ClockSkew}
+	for _, tt := range []struct {
+		name     string
+		known    time.Time // start of the password in force, if seen before
+		announce bool
+		left     time.Duration
+		id       *managedpassword.ID
+		want     uint32
+	}{
+		{"no id", time.Time{}, false, 5 * time.Hour, nil, 7},
+		{"first seen", time.Time{}, false, 5 * time.Hour, in(0), 7},
+		{"seen before", begins.Time(), false, 5 * time.Hour, in(0), 7},
+		{"the id of another period", begins.Time(), false, 5 * time.Hour, in(1), 0},
+		{"in the window", time.Time{}, true, time.Minute, in(0), 7},
+		{"gone on between the searches", time.Time{}, true, time.Minute, in(1), 0},
+		{"about to go on", begins.Time(), true, striking - time.Second, in(0), 0},
+	} {
+		rd := Reading{Blob: managedpassword.Blob{QueryInterval: tt.left, UnchangedInterval: tt.left - ClockSkew}, ID: tt.id}
+		o := Observation{At: begins.Time().Add(period - tt.left), KVNO: 7, InForce: numbered(1)}
+		o.Expires = o.At.Add(tt.left)
+		o.InForce.Starts = tt.known
+		if tt.announce {
+			next := numbered(2)
+			o.Upcoming = &next
+			rd.Blob = window
+			rd.Blob.QueryInterval = tt.left
+			rd.Blob.UnchangedInterval = tt.left + period - ClockSkew
+		}
+		if o.date(rd); o.KVNO != tt.want {
+			t.Errorf("%s: kvno %d, want %d", tt.name, o.KVNO, tt.want)
+		}
+	}
+	r, _ := NewRing(0).Observe(observed(1, 0, epoch, 10*time.Hour))
+	if p := r.NextRead(0.5); !p.At.Equal(epoch.Add(silentGap)) {
+		t.Errorf("without a version the next read is after %v", p.At.Sub(epoch))
 	}
 }
 
