@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,7 +90,7 @@ func TestEachMandatoryAttributeOfARootKeyIsDemanded(t *testing.T) {
 		if _, err := ParseProvRootKey(lookup(without)); !errors.Is(err, ErrAttribute) || !strings.Contains(err.Error(), a.Name) {
 			t.Errorf("without %s: %v", a.Name, err)
 		}
-		if _, err := ParseProvRootKey(lookup(append(all[:len(all):len(all)], a))); !errors.Is(err, ErrAttribute) {
+		if _, err := ParseProvRootKey(lookup(append(slices.Clip(all), a))); !errors.Is(err, ErrAttribute) {
 			t.Errorf("%s twice: %v", a.Name, err)
 		}
 	}
