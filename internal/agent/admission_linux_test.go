@@ -144,6 +144,7 @@ func clientRequest(ctx context.Context, client *agentapi.Client, f []string) str
 
 const deniedText = "KIND_DENIED: the agent's policy does not allow this"
 
+// security 9: who is not admitted hears the same whether or not the thing exists.
 func TestPolicyDecides(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) {
 		c.Rules = []policy.Rule{
@@ -200,6 +201,7 @@ func TestPolicyDecides(t *testing.T) {
 	})
 }
 
+// security 9: leases of one user.
 func TestQuotaOfLeases(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) {
 		c.Rules = []policy.Rule{{Users: []uint32{1235}, Accounts: []string{"*"}, Leases: 2}}
@@ -306,6 +308,7 @@ func TestUnitLease(t *testing.T) {
 	}
 }
 
+// security 9: connections of one user.
 func TestConnectionsAreLimited(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) { c.Quotas.Connections, c.Quotas.Requests = 3, 2 }).start(t)
 	status := func(c *agentapi.Client) error {
@@ -364,6 +367,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	})
 }
 
+// security 9: requests of one user.
 func TestRequestsInFlightAreLimited(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) { c.Quotas.Requests, c.Quotas.RequestTimeout = 2, 3*time.Second }).start(t)
 	g.domain.setFail("slow$", account.ErrNoController) // its callers wait
@@ -392,6 +396,7 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 	})
 }
 
+// security 9: 256 KiB a message.
 func TestLargeMessagesAreRefused(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) { c.RawCredentialSpecs = true }).start(t)
 	r := mine("")

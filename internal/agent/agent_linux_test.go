@@ -324,6 +324,7 @@ func TestSpecChanges(t *testing.T) {
 
 // Over a rollover the acceptor has both keys before and after, the initiator
 // the one in force, and the command of the configuration runs as the owner.
+// security 10: the command has a clean environment and no descriptor of the agent.
 func TestRollover(t *testing.T) {
 	g := newGuard(t, nil)
 	out := filepath.Join(g.base, "rotated")
@@ -494,6 +495,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 }
 
+// security 16: a secret that arrives on the API is not logged, journalled or echoed.
 func TestPluginEvents(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) { c.RawCredentialSpecs = true })
 	g.writeFile(t, "specs/good.json", portable(credspec.SamplePluginGUID))
@@ -600,6 +602,7 @@ func TestFullLeaseDirectory(t *testing.T) {
 	}
 }
 
+// security 4 and 8: no text of a caller becomes a path.
 func TestRequestsThatCannotBeMeant(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) { c.Domains["fabrikam.com"] = config.Domain{Realm: "FABRIKAM.COM"} }).start(t)
 	for name, change := range map[string]func(*agentapi.CreateLeaseRequest){
@@ -716,6 +719,7 @@ func TestOneAgentForADirectory(t *testing.T) {
 	g.create(t, mine("webapp01@contoso.com"))
 }
 
+// security 15: neither dumpable nor with a core file.
 func TestHarden(t *testing.T) {
 	if os.Getenv("AGENT_TEST_HARDEN") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestHarden$", "-test.v")

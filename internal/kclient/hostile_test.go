@@ -144,6 +144,7 @@ func TestHostileAnswers(t *testing.T) {
 }
 
 // TestHostileASAnswers has what only an AS exchange can be told.
+// security 13.
 func TestHostileASAnswers(t *testing.T) {
 	params := func(n uint32) krb5.ETypeInfo2 {
 		return krb5.ETypeInfo2{{EType: crypto.AES256SHA1, Salt: userSalt, HasSalt: true, S2KParams: binary.BigEndian.AppendUint32(nil, n)}}
@@ -216,6 +217,7 @@ func TestHostileASAnswers(t *testing.T) {
 }
 
 // TestForgedClock lets someone forge error 37 before an honest KDC.
+// security 14.
 func TestForgedClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newTestKDC(t)
@@ -251,6 +253,7 @@ func TestForgedClock(t *testing.T) {
 
 // TestClockIsLearnt takes the offset from the encrypted part, with one
 // controller and without an error before.
+// security 14.
 func TestClockIsLearnt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newTestKDC(t)

@@ -168,6 +168,7 @@ func config(s *service) Config {
 	return c
 }
 
+// security 13: no step from sealed to plain.
 func TestStartTLSIsNotSteppedAroundNorInjectedInto(t *testing.T) {
 	cfg := config(nil)
 	cfg.Protection = StartTLS
@@ -195,6 +196,7 @@ func TestStartTLSIsNotSteppedAroundNorInjectedInto(t *testing.T) {
 	}
 }
 
+// security 13: no step from sealed to plain.
 func TestServerThatOffersNoSealingIsRefused(t *testing.T) {
 	s := newService(t)
 	conn, _ := hostile(t, func(conn net.Conn) { s.accept(t, conn, false) })
@@ -308,6 +310,7 @@ func certificate(t *testing.T, name string, notAfter time.Time) (tls.Certificate
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
+// security 12: nothing is read before a verified certificate for the name.
 func TestCertificateMustBeForTheController(t *testing.T) {
 	for name, c := range map[string]struct {
 		host     string

@@ -14,6 +14,7 @@ import (
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 )
 
+// security 8: 128 random bits, in one spelling.
 func TestID(t *testing.T) {
 	id := NewID()
 	if back, err := ParseID(id.String()); err != nil || back != id {

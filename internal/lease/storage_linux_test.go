@@ -51,6 +51,7 @@ func mount(t *testing.T, path, kind, options string) {
 	}
 }
 
+// security 15: tmpfs with noswap, else ramfs.
 func TestRootGetsAMountWithoutSwap(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -118,6 +119,7 @@ func TestDiskIsRefused(t *testing.T) {
 	}
 }
 
+// security 15: storage that may be swapped is refused without --allow-swap.
 func TestSwapIsRefusedWithoutPrivilege(t *testing.T) {
 	if !inNamespace(t, "XDG_RUNTIME_DIR=") {
 		return

@@ -247,6 +247,7 @@ func TestReadOnlyAndOldControllersDoNotServeManagedPasswords(t *testing.T) {
 	}
 }
 
+// security 12: DNS gives hints.
 func TestNamesOutsideTheDomainAreRefused(t *testing.T) {
 	evil := (&peer{reply: controllerReply("dc1.evil.example", goodFlags)}).start(t, "127.0.0.1")
 	r := &records{srv: map[string][]SRV{"_ldap._tcp.dc._msdcs.contoso.com": {

@@ -117,6 +117,7 @@ func TestHostRootNeedsTheInitialUserNamespace(t *testing.T) {
 	}
 }
 
+// security 4: a pid is checked by its start time, in /proc itself.
 func TestAPidThatIsUsedAgainIsNotTheSameProcess(t *testing.T) {
 	p, err := OpenProcess(os.Getpid(), 0)
 	if err != nil {

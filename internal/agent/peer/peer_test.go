@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// security 3: what the kernel and the service manager set counts, never what a process
+// says of itself.
 func TestUnitOfAControlGroup(t *testing.T) {
 	for cgroup, want := range map[string]string{
 		"/system.slice/nginx.service":                                         "nginx.service",

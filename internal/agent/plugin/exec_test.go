@@ -119,6 +119,7 @@ func TestExecIsKilledWithItsChildren(t *testing.T) {
 }
 
 // TestExecRunsInACleanPlace lets the program report what it finds.
+// security 10.
 func TestExecRunsInACleanPlace(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads /proc")
