@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -428,6 +429,58 @@ func TestRestartKeepsLeases(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A journal that an agent of the first version wrote, and one of a version that knows
+// more, are taken over: the recorded bytes must stay readable for ever.
+func TestJournalsOfOtherVersions(t *testing.T) {
+	recorded, err := os.ReadFile("testdata/journal-v1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := os.Geteuid(); uid != 0 {
+		recorded = bytes.ReplaceAll(recorded, []byte(`"uid":0,"gid":0`), fmt.Appendf(nil, `"uid":%d,"gid":%d`, uid, os.Getegid()))
+	}
+	later := strings.NewReplacer(
+		`"version":1}`, `"version":2,"writer":"gmsa 9"}`,
+		`"creator":0,`, `"creator":0,"runtime":{"engine":"podman"},`,
+		`{"op":"end"`, `{"op":"move","id":"0123456789abcdef0123456789abcdef","to":"/elsewhere"}`+"\n"+`{"op":"end"`,
+	).Replace(string(recorded))
+	const id = "0123456789abcdef0123456789abcdef"
+	for name, journal := range map[string]string{"version 1": string(recorded), "a later version": later} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuard(t, nil)
+			g.writeSpec(t, "web", "webapp01", "webapp02")
+			g.start(t)
+			r := mine("")
+			r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "web"}
+			r.Keytab = true
+			before := g.create(t, r)
+			if err := g.stop(); err != nil {
+				t.Fatal(err)
+			}
+			leases := filepath.Join(g.base, "run/leases")
+			dir := filepath.Join(leases, id)
+			if err := errors.Join(os.Rename(before.GetDirectory(), dir), os.WriteFile(filepath.Join(leases, "journal"), []byte(journal), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			node := inode(t, dir)
+			g.start(t)
+			l, err := g.client.GetLease(t.Context(), &agentapi.GetLeaseRequest{Id: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.GetCredentialSpec() != "web" || len(l.GetAccounts()) != 2 || !l.GetKeytab() || l.GetMode() != 0o440 || inode(t, dir) != node {
+				t.Errorf("taken over: %v", l)
+			}
+			if n := g.book.count(); n != 1 {
+				t.Errorf("%d leases, want the one whose workload may still be there", n)
+			}
+			if got := readCCache(t, filepath.Join(dir, "accounts/webapp02")).Principal.Name.String(); got != "webapp02$" {
+				t.Errorf("second account %s", got)
+			}
+		})
+	}
 }
 
 // The domain does not give a password back that was replaced while the agent
