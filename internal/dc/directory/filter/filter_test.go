@@ -151,7 +151,7 @@ func TestFilters(t *testing.T) {
 		"(isCriticalSystemObject=yes)":     maybe,
 		// Ambiguous names.
 		"(anr=web app)":          yes,
-		"(anr==web app)":         no,
+		"(anr==web app)":         maybe,
 		"(anr==web application)": yes,
 		"(anr=nobody)":           maybe, // sn may hold it
 		// Absent, unknown, hidden, secret: only what is absent can be denied.
