@@ -86,6 +86,10 @@ func (e *KRBError) Error() string {
 	return s.String()
 }
 
+// ProtocolCode is the code as Error begins with it, such as "24
+// KDC_ERR_PREAUTH_FAILED".
+func (e *KRBError) ProtocolCode() string { return fmt.Sprintf("%d %v", int32(e.Code), e.Code.String()) }
+
 // Unwrap returns the code.
 func (e *KRBError) Unwrap() error { return e.Code }
 

@@ -87,7 +87,7 @@ func (c *Client) race(caller context.Context, prefer string, try attempt) ([]byt
 		return nil, KDC{}, fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(caller))
 	}
 	r.report(c.cfg.KDCs.Failed)
-	return nil, KDC{}, &unreachableError{kdcs: kdcs, errs: r.errs}
+	return nil, KDC{}, &unreachableError{kind: r.kind(), kdcs: kdcs, errs: r.errs}
 }
 
 // preferred puts the controller of that name before the others.
@@ -188,8 +188,27 @@ func (r *racing) report(failed func(KDC)) {
 	}
 }
 
+// kind is what the failures of all controllers come to: if only malformed
+// answers came, there is somebody who answers.
+func (r *racing) kind() error {
+	malformed := 0
+	for _, err := range r.errs {
+		switch {
+		case errors.Is(err, errFraming):
+			malformed++
+		case err != nil:
+			return ErrUnreachable
+		}
+	}
+	if malformed > 0 {
+		return ErrReply
+	}
+	return ErrUnreachable
+}
+
 // unreachableError lists what became of each controller.
 type unreachableError struct {
+	kind error // ErrUnreachable or ErrReply
 	kdcs []KDC
 	errs []error // by controller; nil for one that was not asked
 }
@@ -201,11 +220,11 @@ func (e *unreachableError) Error() string {
 			list = append(list, fmt.Sprintf("%v: %v", e.kdcs[i], err))
 		}
 	}
-	return ErrUnreachable.Error() + ": " + strings.Join(list, "; ")
+	return e.kind.Error() + ": " + strings.Join(list, "; ")
 }
 
 func (e *unreachableError) Unwrap() []error {
-	out := []error{ErrUnreachable}
+	out := []error{e.kind}
 	for _, err := range e.errs {
 		if err != nil {
 			out = append(out, err)

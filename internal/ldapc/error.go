@@ -14,6 +14,12 @@ var (
 	// ErrNotEncrypted is a server that will not encrypt, or that would step back
 	// from it. No password is read and none is sent.
 	ErrNotEncrypted = errors.New("LDAP connection would not be encrypted")
+	// ErrCertificate is a certificate that does not prove the controller's name,
+	// or that no trusted authority signed. Nothing was sent.
+	ErrCertificate = errors.New("certificate of the directory is not accepted")
+	// ErrAnswer is an answer that no directory gives. Somebody else may have sent
+	// it.
+	ErrAnswer = errors.New("malformed answer")
 	// ErrCredentials is a bind that the directory refused.
 	ErrCredentials = errors.New("directory refuses the credentials")
 	// ErrChannelBinding is a bind inside TLS whose channel binding the directory

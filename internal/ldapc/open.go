@@ -182,6 +182,9 @@ func (o *opening) secure(ctx context.Context) error {
 		Time:       o.cfg.Now,
 	})
 	if err := c.HandshakeContext(ctx); err != nil {
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			return fmt.Errorf("%w: %w", ErrCertificate, err)
+		}
 		return fmt.Errorf("TLS: %w", err)
 	}
 	state := c.ConnectionState()

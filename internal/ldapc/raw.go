@@ -3,6 +3,8 @@ package ldapc
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
@@ -45,9 +47,22 @@ func (r *raw) exchange(op *ber.Packet, want ber.Tag) (response, error) {
 	}
 	b, err := r.g.message()
 	if err != nil {
-		return response{}, fmt.Errorf("%w: %w", ErrConnection, err)
+		return response{}, lost(err)
 	}
-	return parseResponse(b, r.id, want)
+	res, err := parseResponse(b, r.id, want)
+	if err != nil && !errors.Is(err, ErrConnection) {
+		err = fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	return res, err
+}
+
+// lost tells a connection that broke from one on which something else came than
+// LDAP.
+func lost(err error) error {
+	if _, broke := errors.AsType[net.Error](err); broke || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %w", ErrConnection, err)
+	}
+	return fmt.Errorf("%w: %w", ErrAnswer, err)
 }
 
 // parseResponse reads one LDAPMessage with an LDAPResult: RFC 4511, Section
