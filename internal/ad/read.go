@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-ldap/ldap/v3"
-
 	"github.com/opengmsa/opengmsa/internal/ldapc"
 	"github.com/opengmsa/opengmsa/internal/locate"
 )
@@ -148,7 +146,7 @@ func (r *readRace[T]) attempt(ctx context.Context, c locate.Controller) readResu
 // one, or its wish to be left alone.
 func unanswered(err error) bool {
 	if e, ok := errors.AsType[*ldapc.Error](err); ok {
-		return e.Code == ldap.LDAPResultBusy || e.Code == ldap.LDAPResultUnavailable
+		return e.Temporary()
 	}
 	return errors.Is(err, ldapc.ErrConnection)
 }

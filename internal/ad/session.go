@@ -1,6 +1,7 @@
 package ad
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -139,7 +140,7 @@ func (s *Session) TGT(ctx context.Context) (krb5.Credential, error) {
 	}
 	res, err := s.d.kerberos.AS(ctx, kclient.ASRequest{Client: s.id.principal(s.d.Name()), Secret: s.id.secret})
 	if err != nil {
-		if errors.Is(err, kclient.ErrUnreachable) || ctx.Err() != nil {
+		if errors.Is(err, kclient.ErrUnreachable) || errors.Is(err, kclient.ErrReply) || ctx.Err() != nil {
 			return krb5.Credential{}, err
 		}
 		return krb5.Credential{}, fmt.Errorf("%w: %w", ErrIdentity, err)
@@ -263,15 +264,35 @@ func (s *Session) bindName() string {
 // controller has the domain as the third part ([MS-DRSR] 2.2.3.2), so that a
 // forged answer of DNS cannot lead to some other host of the domain.
 func (s *Session) ldapTicket(ctx context.Context, c locate.Controller) (krb5.Credential, error) {
-	tgt, err := s.TGT(ctx)
-	if err != nil {
-		return krb5.Credential{}, err
+	for try := 0; ; try++ {
+		tgt, err := s.TGT(ctx)
+		if err != nil {
+			return krb5.Credential{}, err
+		}
+		res, err := s.d.kerberos.TGS(ctx, kclient.TGSRequest{TGT: tgt, Server: krb5.NewName(krb5.NameSrvInst, "ldap", c.Name, s.d.Name())})
+		if errors.Is(err, kclient.ErrTicket) && s.discard(tgt) && try == 0 {
+			continue
+		}
+		if err != nil {
+			return krb5.Credential{}, fmt.Errorf("ticket for the directory of %v: %w", c, err)
+		}
+		return res.Credential, nil
 	}
-	res, err := s.d.kerberos.TGS(ctx, kclient.TGSRequest{TGT: tgt, Server: krb5.NewName(krb5.NameSrvInst, "ldap", c.Name, s.d.Name())})
-	if err != nil {
-		return krb5.Credential{}, fmt.Errorf("ticket for the directory of %v: %w", c, err)
+}
+
+// discard forgets a ticket-granting ticket that the KDC does not take: its own
+// key is a new one, or somebody changed the ticket on its way to us, which no
+// client can see. It reports whether another can be had.
+func (s *Session) discard(tgt krb5.Credential) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id.tgt != nil {
+		return false
 	}
-	return res.Credential, nil
+	if bytes.Equal(s.tgt.Ticket, tgt.Ticket) {
+		s.tgt = krb5.Credential{}
+	}
+	return true
 }
 
 // drop closes the connection to a controller at once, whoever uses it.

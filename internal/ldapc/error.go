@@ -126,6 +126,12 @@ func (e *Error) ProtocolCode() string {
 	return s
 }
 
+// Temporary reports whether the directory asks to be left alone for now: busy
+// (51) or unavailable (52).
+func (e *Error) Temporary() bool {
+	return e.Code == ldap.LDAPResultBusy || e.Code == ldap.LDAPResultUnavailable
+}
+
 // Is maps the codes to the sentinels of this package.
 func (e *Error) Is(target error) bool {
 	switch target {

@@ -349,6 +349,13 @@ func (a *account) proveVersion(ctx context.Context, shares []*share) {
 	if errors.Is(err, ErrNoController) {
 		return // the next turn asks again
 	}
+	if errors.Is(err, ErrTicket) {
+		// The ticket was changed on its way: another is asked for in some seconds.
+		s := shares[i]
+		s.refreshAt, s.retryAt, s.pressing, s.goodUntil = time.Time{}, a.now().Add(a.backoff(1, backoffLast)), true, time.Time{}
+		a.failed(&Error{Reason: ErrAnswer, Controller: controllerOf(err, ""), Err: err})
+		return
+	}
 	a.unproven = false
 	if err != nil {
 		a.pool.cfg.Log.Debug("no ticket to the account itself", a.attrs(slog.Any("error", err))...)

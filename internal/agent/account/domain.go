@@ -124,6 +124,12 @@ var (
 	ErrUnsealed = errors.New("the connection to the directory is not sealed")
 	// ErrSkew: the clocks differ too much, KRB_AP_ERR_SKEW (37).
 	ErrSkew = errors.New("the clocks of host and controller differ too much")
+	// ErrAnswer: what came is no answer that can be believed: malformed, or a
+	// ticket that the domain itself does not take.
+	ErrAnswer = errors.New("the domain's answer cannot be believed")
+	// ErrTicket: the KDC did not take the ticket-granting ticket that was shown
+	// to it.
+	ErrTicket = errors.New("the KDC does not take its own ticket")
 	// ErrNoController: no controller answered.
 	ErrNoController = errors.New("no domain controller answered")
 )

@@ -49,6 +49,9 @@ func (a *account) renew(ctx context.Context, s *share) error {
 	if err != nil {
 		return err
 	}
+	if err := a.tryTicket(ctx, s, auth.Credential); err != nil {
+		return err
+	}
 	now := a.now()
 	tickets := []krb5.Credential{auth.Credential}
 	life := lifeOf(auth.Credential)
@@ -67,6 +70,22 @@ func (a *account) renew(ctx context.Context, s *share) error {
 	s.tickets, s.goodUntil, s.offset = tickets, now.Add(life), auth.Offset
 	s.refreshAt = now.Add(max(time.Duration(point*float64(refreshLife)), lookGap))
 	return nil
+}
+
+// tryTicket shows a new ticket-granting ticket to the KDC before it replaces one
+// that is good: nothing in an answer protects the ticket itself, and whoever
+// changed a bit of it would break every lease until the next refresh. Of a first
+// ticket [account.proveVersion] finds that out.
+func (a *account) tryTicket(ctx context.Context, s *share, tgt krb5.Credential) error {
+	if len(s.tickets) == 0 || !a.now().Before(s.goodUntil) {
+		return nil
+	}
+	_, err := a.domain.ServiceTicket(ctx, tgt, a.principal().Name)
+	a.heard(err)
+	if !errors.Is(err, ErrTicket) {
+		return nil // whatever else is wrong, it is not this ticket
+	}
+	return &Error{Reason: ErrAnswer, Controller: controllerOf(err, ""), Err: err}
 }
 
 // lifeOf is how long a ticket lives, which does not depend on anybody's clock.

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"net"
 
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/agent/account"
@@ -39,8 +40,13 @@ func explain(err error, controller string) error {
 		{kclient.ErrExpired, account.ErrDisabled},
 		{kclient.ErrUnknownClient, account.ErrNotFound},
 		{kclient.ErrEType, account.ErrNoEncType},
+		{kclient.ErrTicket, account.ErrTicket},
+		{ldapc.ErrCertificate, account.ErrUnsealed},
+		{ldapc.ErrAnswer, account.ErrAnswer},
+		{ldapc.ErrConnection, account.ErrNoController},
+		{kclient.ErrReply, account.ErrAnswer},
 	}
-	e := &account.Error{Reason: account.ErrNoController, Controller: controller, Err: err}
+	e := &account.Error{Reason: otherwise(err), Controller: controller, Err: err}
 	if salt, ok := errors.AsType[*kclient.SaltError](err); ok {
 		e.Reason, e.Salt = account.ErrSalt, salt.Salt
 		if salt.Tried {
@@ -55,4 +61,16 @@ func explain(err error, controller string) error {
 		}
 	}
 	return e
+}
+
+// otherwise is the reason of an error that nobody foresaw: on the network's side
+// nobody answered, on the domain's somebody did, and wrongly.
+func otherwise(err error) error {
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return account.ErrNoController
+	}
+	if e, ok := errors.AsType[*ldapc.Error](err); ok && e.Temporary() {
+		return account.ErrNoController
+	}
+	return account.ErrAnswer
 }
