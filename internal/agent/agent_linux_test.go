@@ -517,7 +517,10 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		{"noroot", account.ErrNoRootKey, agentapi.Kind_KIND_FAILED, 8},
 		{"unsealed", account.ErrUnsealed, agentapi.Kind_KIND_FAILED, 8},
 		{"skew", account.ErrSkew, agentapi.Kind_KIND_FAILED, 8},
-		{"badhost", account.ErrHost, agentapi.Kind_KIND_FAILED, 6},
+		{"badhost", account.ErrHost, agentapi.Kind_KIND_DENIED, 8},
+		{"badstore", account.ErrStore, agentapi.Kind_KIND_FAILED, 6},
+		{"badanswer", account.ErrAnswer, agentapi.Kind_KIND_FAILED, 8},
+		{"badticket", account.ErrTicket, agentapi.Kind_KIND_FAILED, 8},
 		{"badplugin", plugin.ErrLoad, agentapi.Kind_KIND_FAILED, 4},
 		{"unanswered", account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, 8}, // last: it stops the rest
 	} {
@@ -566,7 +569,7 @@ func TestPluginEvents(t *testing.T) {
 		t.Errorf("a plug-in that is not registered: %v", err)
 	}
 	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte("{")}
-	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_FAILED {
+	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_USAGE {
 		t.Errorf("a raw spec that is none: %v", err)
 	}
 	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte(portable(credspec.SamplePluginGUID))}

@@ -78,7 +78,7 @@ func (c *ccg) Failed(k account.Key, err error) {
 		return
 	}
 	c.instantiated(k, name)
-	if errors.Is(err, account.ErrHost) {
+	if errors.Is(err, account.ErrStore) {
 		c.write(event.StoreFailed(name, err))
 		return
 	}

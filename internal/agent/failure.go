@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -50,7 +51,8 @@ type cause struct {
 	event   event.ID
 }
 
-// causes are in the order in which they are looked for.
+// causes are in the order in which they are looked for. Their hints come after
+// those that the error itself has.
 func causes() []cause {
 	return []cause{
 		{account.ErrWithheld, agentapi.Kind_KIND_DENIED, "the domain does not let this host read the password of %s",
@@ -65,14 +67,20 @@ func causes() []cause {
 			[]string{"Set-ADServiceAccount %s -KerberosEncryptionType AES128,AES256"}, event.IDFetchFailed},
 		{plugin.ErrLoad, agentapi.Kind_KIND_FAILED, "the plug-in that reads the password of %s cannot be loaded",
 			[]string{"look it up under plugins in /etc/gmsa/agent.yaml; gmsa events --id 4"}, event.IDPluginFailed},
-		{account.ErrHost, agentapi.Kind_KIND_FAILED, "the identity that reads the password of %s was not accepted",
-			[]string{"gmsa agent status and gmsa events --id 6 give the reason; gmsa verify --keytab FILE tries a keytab"}, event.IDStoreFailed},
+		{account.ErrStore, agentapi.Kind_KIND_FAILED, "there are no credentials to read the password of %s with",
+			[]string{"gmsa agent status and gmsa events --id 6 give the reason"}, event.IDStoreFailed},
+		{account.ErrHost, agentapi.Kind_KIND_DENIED, "the domain refuses the identity that reads the password of %s",
+			[]string{"gmsa agent status gives the reason; gmsa verify --keytab FILE tries a keytab"}, event.IDFetchFailed},
 		{account.ErrUnsealed, agentapi.Kind_KIND_FAILED, "no connection to the directory is protected enough to read the password of %s",
-			[]string{"set protection of the domain in /etc/gmsa/agent.yaml to gss-spnego, gssapi, ldaps or starttls"}, event.IDFetchFailed},
+			[]string{"protection and ca of the domain in /etc/gmsa/agent.yaml say how the connection is protected; somebody may stand between"}, event.IDFetchFailed},
 		{account.ErrSkew, agentapi.Kind_KIND_FAILED, "the clocks of this host and the domain controller differ too much for %s",
 			[]string{"synchronise the host's clock with the domain's (chronyc makestep)"}, event.IDFetchFailed},
 		{account.ErrWrongKey, agentapi.Kind_KIND_FAILED, "the domain refuses every known key of %s",
 			[]string{"the controllers may not agree on the password yet; the agent tries again by itself"}, event.IDFetchFailed},
+		{account.ErrAnswer, agentapi.Kind_KIND_FAILED, "what came as the domain's answer for %s cannot be believed",
+			[]string{"somebody between here and the controller may be tampering; see whether another controller answers the same"}, event.IDFetchFailed},
+		{account.ErrTicket, agentapi.Kind_KIND_FAILED, "the domain does not take a ticket that it gave, for %s",
+			[]string{"the agent tries again by itself"}, event.IDFetchFailed},
 		{account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, "no domain controller answers for %s",
 			[]string{"gmsa verify looks for the domain's controllers", "set servers of the domain in /etc/gmsa/agent.yaml if DNS does not know them"}, event.IDFetchFailed},
 	}
@@ -89,33 +97,63 @@ func failureOf(err error, name string) error {
 	if _, ok := errors.AsType[*agentapi.Failure](err); ok {
 		return err
 	}
-	f := &agentapi.Failure{Kind: agentapi.Kind_KIND_FAILED, Message: fmt.Sprintf("cannot get the credentials of %s: %v", name, err), Err: err}
+	f := &agentapi.Failure{
+		Kind: agentapi.Kind_KIND_FAILED, Message: fmt.Sprintf("cannot get the credentials of %s: %v", name, err),
+		Hints: hintsOf(err), Err: err,
+	}
 	for _, c := range causes() {
-		if !errors.Is(err, c.reason) {
-			continue
+		if errors.Is(err, c.reason) {
+			c.explain(f, name)
+			break
 		}
-		f.Kind, f.EventID = c.kind, uint32(c.event)
-		f.Message = fill(c.message, name)
-		if e, ok := errors.AsType[*account.Error](err); ok && e.Err != nil {
-			// Plug-ins put what to do behind their reason.
-			reason, hint, ok := strings.Cut(e.Err.Error(), "; hint: ")
-			f.Message += ": " + reason
-			if ok {
-				f.Hints = append(f.Hints, hint)
-			}
-		}
-		for _, h := range c.hints {
-			f.Hints = append(f.Hints, fill(h, name))
-		}
-		break
 	}
 	if f.EventID == 0 && errors.Is(err, context.DeadlineExceeded) {
 		f.Kind, f.Message = agentapi.Kind_KIND_NO_CONTROLLER, fmt.Sprintf("the domain did not answer in time for %s", name)
+		f.Hints = append(f.Hints, "a controller accepts connections and says nothing: gmsa verify shows which; the agent goes on trying")
 	}
 	if e, ok := errors.AsType[coded](err); ok {
 		f.Code = e.ProtocolCode()
 	}
 	return f
+}
+
+// explain makes f say that this is the cause.
+func (c cause) explain(f *agentapi.Failure, name string) {
+	f.Kind, f.EventID, f.Message = c.kind, uint32(c.event), fill(c.message, name)
+	if e, ok := errors.AsType[*account.Error](f.Err); ok && e.Err != nil {
+		// Plug-ins put what to do behind their reason.
+		reason, hint, ok := strings.Cut(e.Err.Error(), "; hint: ")
+		f.Message += ": " + reason
+		if ok {
+			f.Hints = append(f.Hints, hint)
+		}
+	}
+	for _, h := range c.hints {
+		f.Hints = append(f.Hints, fill(h, name))
+	}
+}
+
+// hintsOf are the hints of err and of what it wraps, each once.
+func hintsOf(err error) []string {
+	var hints []string
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // each error of the tree is visited by itself
+		hints = append(hints, h.Hint())
+	}
+	var inner []error
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		inner = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		inner = e.Unwrap()
+	}
+	for _, err := range inner {
+		for _, h := range hintsOf(err) {
+			if !slices.Contains(hints, h) {
+				hints = append(hints, h)
+			}
+		}
+	}
+	return hints
 }
 
 // storageFailure says why a lease's files cannot be written.

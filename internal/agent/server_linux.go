@@ -141,7 +141,7 @@ func (s server) rawSpec(raw []byte) (credspec.Spec, []string, error) {
 
 func specFailure(err error, path string) error {
 	return &agentapi.Failure{
-		Kind: agentapi.Kind_KIND_FAILED, Message: err.Error(), EventID: uint32(event.IDSpecUnparsable),
+		Kind: agentapi.Kind_KIND_USAGE, Message: err.Error(), EventID: uint32(event.IDSpecUnparsable),
 		Hints: []string{"gmsa credspec check " + path},
 	}
 }

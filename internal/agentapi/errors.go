@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -30,9 +31,10 @@ type Failure struct {
 	Err error
 }
 
-// Error is the message and the code. Hints are the caller's to show.
+// Error is the message and the code, unless the message has it. Hints are the
+// caller's to show.
 func (f *Failure) Error() string {
-	if f.Code == "" {
+	if f.Code == "" || strings.Contains(f.Message, f.Code) {
 		return f.Message
 	}
 	return fmt.Sprintf("%s: %s", f.Message, f.Code)

@@ -90,13 +90,10 @@ func accountRows(accounts []*agentapi.Account) [][]string {
 }
 
 func errorText(e *agentapi.Error) string {
-	switch {
-	case e == nil:
+	if e == nil {
 		return ""
-	case e.GetCode() == "":
-		return e.GetMessage()
 	}
-	return e.GetMessage() + ": " + e.GetCode()
+	return (&agentapi.Failure{Message: e.GetMessage(), Code: e.GetCode()}).Error()
 }
 
 // judgeStatus makes a negative check of what is broken.

@@ -118,7 +118,9 @@ var (
 	ErrNoRootKey = errors.New("the domain has no usable KDS root key")
 	// ErrNoEncType: the account and this host share no encryption type.
 	ErrNoEncType = errors.New("the account and this host share no encryption type")
-	// ErrHost: the host's own credentials could not be had or were refused.
+	// ErrStore: the host's own credentials could not be had.
+	ErrStore = errors.New("the host's own credentials cannot be had")
+	// ErrHost: the host's own credentials were refused.
 	ErrHost = errors.New("the host's own credentials were not accepted")
 	// ErrUnsealed: no connection protected enough to read a password on.
 	ErrUnsealed = errors.New("the connection to the directory is not sealed")
@@ -170,7 +172,7 @@ type Events interface {
 	// Refetching: the password has expired and is read anew (event 7).
 	Refetching(Key)
 	// Failed: credentials could not be had for the reason given (event 8);
-	// [ErrHost] is the plug-in's failure (event 6). It is called when the
+	// [ErrStore] is the plug-in's failure (event 6). It is called when the
 	// reason changes, and once an hour while it lasts.
 	Failed(Key, error)
 }

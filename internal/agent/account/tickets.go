@@ -80,8 +80,7 @@ func (a *account) tryTicket(ctx context.Context, s *share, tgt krb5.Credential) 
 	if len(s.tickets) == 0 || !a.now().Before(s.goodUntil) {
 		return nil
 	}
-	_, err := a.domain.ServiceTicket(ctx, tgt, a.principal().Name)
-	a.heard(err)
+	_, err := a.domain.ServiceTicket(ctx, tgt, krb5.NewName(krb5.NameSrvInst, "krbtgt", a.key.Realm))
 	if !errors.Is(err, ErrTicket) {
 		return nil // whatever else is wrong, it is not this ticket
 	}

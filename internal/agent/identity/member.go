@@ -124,6 +124,9 @@ func (m *member) with(ctx context.Context, fresh bool, ask func(*ad.Session) err
 	return err
 }
 
+// errStore: the source has no credentials to give.
+var errStore = errors.New("no credentials")
+
 // open returns the session, made anew with the source's credentials if there is
 // none.
 func (m *member) open(ctx context.Context) (*ad.Session, error) {
@@ -134,7 +137,7 @@ func (m *member) open(ctx context.Context) (*ad.Session, error) {
 	}
 	id, err := m.source.credentials(ctx, m.rejected)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ad.ErrIdentity, err)
+		return nil, fmt.Errorf("%w: %w", errStore, err)
 	}
 	m.session, err = ad.Open(m.domain, id)
 	return m.session, err

@@ -112,10 +112,10 @@ func TestReasonsOfFailures(t *testing.T) {
 		"no such account":    {good, "nosuch$", account.ErrNotFound},
 		"no gMSA":            {good, "web2$", account.ErrNotFound},
 		"a stale keytab":     {&config.Host{Keytab: dc.KeytabWith(t, "web1", "another password")}, "webapp01$", account.ErrHost},
-		"a missing keytab":   {&config.Host{Keytab: "/nonexistent/keytab"}, "webapp01$", account.ErrHost},
+		"a missing keytab":   {&config.Host{Keytab: "/nonexistent/keytab"}, "webapp01$", account.ErrStore},
 		"an unknown user":    {&config.Host{User: "nobody", PasswordFile: passwordFile(t, "x")}, "webapp01$", account.ErrHost},
 		"a wrong password":   {&config.Host{User: "web2$", PasswordFile: passwordFile(t, "x")}, "webapp01$", account.ErrHost},
-		"an empty file":      {&config.Host{User: "web2$", PasswordFile: passwordFile(t, "\n")}, "webapp01$", account.ErrHost},
+		"an empty file":      {&config.Host{User: "web2$", PasswordFile: passwordFile(t, "\n")}, "webapp01$", account.ErrStore},
 		"the right password": {&config.Host{User: "web2$", PasswordFile: passwordFile(t, lab.ComputerPassword("web2")+"\n")}, "webapp01$", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestReasonsOfFailures(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("err = %v, want %v", err, c.want)
 			}
-			if status := s.Status(); errors.Is(c.want, account.ErrHost) != (status[0].GetError() != nil) {
+			if status := s.Status(); (errors.Is(c.want, account.ErrHost) || errors.Is(c.want, account.ErrStore)) != (status[0].GetError() != nil) {
 				t.Errorf("status = %v", status)
 			}
 		})
@@ -182,9 +182,11 @@ func TestAPortableIdentity(t *testing.T) {
 		t.Error("the same input gave another identity")
 	}
 	// security 11: the allow pattern, and the realm.
-	for _, input := range []string{"fabrikam.com:gmsaccg:First-Pass1!", "contoso.com:gmsaccg:wrong", "nonsense"} {
+	for input, want := range map[string]error{
+		"fabrikam.com:gmsaccg:First-Pass1!": account.ErrStore, "contoso.com:gmsaccg:wrong": account.ErrHost, "nonsense": account.ErrStore,
+	} {
 		_, err := read(t, identityOf(t, s, sample(input)), "webapp03", account.ReadHint{})
-		if !errors.Is(err, account.ErrHost) {
+		if !errors.Is(err, want) {
 			t.Errorf("%q: %v", input, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "First-Pass1!") {
