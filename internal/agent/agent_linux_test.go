@@ -323,6 +323,56 @@ func TestSpecChanges(t *testing.T) {
 	}
 }
 
+// An account that a spec names from now on, and that this host may not read,
+// holds up no other: neither now nor after a restart.
+func TestOneAccountOfASpecFails(t *testing.T) {
+	g := newGuard(t, nil)
+	g.writeSpec(t, "web", "webapp01", "webapp02")
+	g.start(t)
+	r := mine("")
+	r.Subject, r.Keytab = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "web"}, true
+	l := g.create(t, r)
+	ticket := func(name string) string {
+		return string(readCCache(t, filepath.Join(l.GetDirectory(), "accounts", name)).Credentials[0].Ticket)
+	}
+	first, second := ticket("webapp01"), ticket("webapp02")
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	g.domain.setFail("webapp02$", account.ErrWithheld)
+	g.start(t)
+	eventually(t, func() error {
+		if ticket("webapp01") == first {
+			return errors.New("the account that can be read has its old ticket")
+		}
+		return nil
+	})
+	if ticket("webapp02") != second || len(kvnos(t, l.GetDirectory()+"/accounts/webapp02/keytab")) != 1 {
+		t.Error("the account that cannot be read has lost what it had")
+	}
+	first = ticket("webapp01")
+	g.writeSpec(t, "web", "webapp02", "webapp01", "webapp05")
+	g.domain.setFail("webapp05$", account.ErrWithheld)
+	time.Sleep(300 * time.Millisecond) // a primary account without a ticket changes nothing
+	g.domain.setFail("webapp02$", nil)
+	eventually(t, func() error {
+		b, err := os.ReadFile(l.GetDirectory() + "/ccache")
+		if err != nil {
+			return err
+		}
+		if c, err := ccache.Parse(b); err != nil || c.Principal.Name.String() != "webapp02$" {
+			return fmt.Errorf("primary account %s, %w", c.Principal, errors.Join(err, errors.New("want webapp02$")))
+		}
+		return nil
+	})
+	if ticket("webapp01") != first {
+		t.Error("the account that was there has another ticket")
+	}
+	if _, err := os.Stat(l.GetDirectory() + "/accounts/webapp05/ccache"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an account without a ticket: %v", err)
+	}
+}
+
 // Over a rollover the acceptor has both keys before and after, the initiator
 // the one in force, and the command of the configuration runs as the owner.
 // security 10: the command has a clean environment and no descriptor of the agent.

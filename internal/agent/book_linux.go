@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -232,7 +233,9 @@ func (b *book) fill(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// content encodes what the lease's directory shows.
+// content encodes what the lease's directory shows. An account that has no
+// snapshot yet, after a restart or when a spec names a new one, keeps the files
+// that are there and holds no other up.
 func (b *book) content(e *entry, snaps []*account.Snapshot) (lease.Content, keyDigest, error) {
 	conf, err := b.krb5Conf(e)
 	if err != nil {
@@ -241,13 +244,22 @@ func (b *book) content(e *entry, snaps []*account.Snapshot) (lease.Content, keyD
 	c := lease.Content{Krb5Conf: conf, Accounts: make([]lease.AccountFiles, len(snaps))}
 	var keys keyDigest
 	for i, name := range directoryNames(e.Accounts) {
+		files := lease.AccountFiles{Name: name}
+		if snaps[i] == nil {
+			files.CCache = b.present(e.ID, name, lease.CCacheName)
+			files.Keytab = b.present(e.ID, name, lease.KeytabName)
+			files.ClientKeytab = b.present(e.ID, name, lease.ClientKeytabName)
+			shown, _ := digestFiles(files.Keytab, files.ClientKeytab)
+			keys = keys.and(shown)
+			c.Accounts[i] = files
+			continue
+		}
 		r, err := b.render.render(snaps[i])
 		if err != nil {
 			return lease.Content{}, keyDigest{}, err
 		}
-		files := lease.AccountFiles{Name: name, CCache: r.ccache}
-		if r.ccache.IsZero() {
-			// A restarted agent has keys before it has tickets: those at hand stay.
+		if files.CCache = r.ccache; r.ccache.IsZero() {
+			// Keys come before tickets: those at hand stay.
 			files.CCache = b.present(e.ID, name, lease.CCacheName)
 		}
 		if e.Options.Keytab {
@@ -261,11 +273,11 @@ func (b *book) content(e *entry, snaps []*account.Snapshot) (lease.Content, keyD
 
 // present reads a file that a lease shows now; empty if there is none.
 func (b *book) present(id lease.ID, name, file string) secret.Bytes {
-	data, err := os.ReadFile(filepath.Join(b.root.Path(), id.String(), lease.AccountsDir, name, file))
-	if err != nil {
-		return secret.Bytes{}
+	data, err := b.root.Read(id, name, file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.log.Warn("cannot read a file of a lease", slog.String("lease", id.String()), slog.Any("error", err))
 	}
-	return secret.New(data)
+	return data
 }
 
 // krb5Conf encodes the lease's krb5.conf.
@@ -497,23 +509,26 @@ func (b *book) refresh(e *entry) (changed bool, err error) {
 		return false, nil
 	}
 	snaps := make([]*account.Snapshot, len(e.holds))
+	known := true
 	for i, h := range e.holds {
-		if snaps[i] = h.handle.Snapshot(); snaps[i] == nil {
-			return false, nil // not read yet since the start
-		}
+		snaps[i] = h.handle.Snapshot()
+		known = known && snaps[i] != nil
+	}
+	if !known && !slices.ContainsFunc(snaps, func(s *account.Snapshot) bool { return s != nil }) {
+		return false, nil // nothing is known yet since the start
 	}
 	content, keys, err := b.content(e, snaps)
 	if err != nil {
 		return false, err
 	}
 	if content.Accounts[0].CCache.IsZero() {
-		return false, fmt.Errorf("no ticket for %s", e.Accounts[0])
+		return false, nil // a primary account without a ticket: what is shown stays
 	}
 	if err := e.dir.Write(content); err != nil {
 		return false, err
 	}
 	changed = e.keyed && e.keys != keys
-	e.shown, e.keys, e.keyed = snaps, keys, true
+	e.shown, e.keys, e.keyed = snaps, keys, known || e.Options.Keytab
 	return changed, nil
 }
 
@@ -667,21 +682,25 @@ func (b *book) heldKeys(leases []lease.Lease) map[lease.Account][]account.KeySet
 // keysOf tells which keys the files of a lease have.
 func (b *book) keysOf(l lease.Lease) (keys keyDigest, ok bool) {
 	for _, name := range directoryNames(l.Accounts) {
-		acceptor, err := keytab.Parse(b.present(l.ID, name, lease.KeytabName).Reveal())
-		if err != nil {
-			return keyDigest{}, false
-		}
-		initiator, err := keytab.Parse(b.present(l.ID, name, lease.ClientKeytabName).Reveal())
-		if err != nil {
-			return keyDigest{}, false
-		}
-		digest, err := digestKeys(acceptor, initiator)
-		if err != nil {
+		digest, ok := digestFiles(b.present(l.ID, name, lease.KeytabName), b.present(l.ID, name, lease.ClientKeytabName))
+		if !ok {
 			return keyDigest{}, false
 		}
 		keys = keys.and(digest)
 	}
 	return keys, true
+}
+
+// digestFiles is the digest of the keytabs in two files; not ok if they are
+// none.
+func digestFiles(acceptor, initiator secret.Bytes) (digest keyDigest, ok bool) {
+	a, err1 := keytab.Parse(acceptor.Reveal())
+	i, err2 := keytab.Parse(initiator.Reveal())
+	if err1 != nil || err2 != nil {
+		return keyDigest{}, false
+	}
+	digest, err := digestKeys(a, i)
+	return digest, err == nil
 }
 
 // profileOf is what a lease wants of its tickets.

@@ -291,15 +291,24 @@ func (d *Dir) recover() error {
 		return err
 	}
 	defer dir.close()
-	target, err := dir.readlink(dataLink)
-	if err != nil {
+	if d.version, err = currentVersion(dir); err != nil {
 		return err
 	}
-	d.version, err = strconv.Atoi(strings.TrimPrefix(target, ".."))
-	if err != nil || versionName(d.version) != target {
-		return fmt.Errorf("%s points to %q", dataLink, target)
-	}
+	target := versionName(d.version)
 	return errors.Join(removeHidden(dir, dataLink, target), removeUnfinished(dir, target))
+}
+
+// currentVersion reads which version is in force.
+func currentVersion(dir dirFD) (int, error) {
+	target, err := dir.readlink(dataLink)
+	if err != nil {
+		return 0, err
+	}
+	v, err := strconv.Atoi(strings.TrimPrefix(target, ".."))
+	if err != nil || v <= 0 || versionName(v) != target {
+		return 0, fmt.Errorf("%s points to %q", dataLink, target)
+	}
+	return v, nil
 }
 
 // removeHidden removes what begins with two dots, but not what keep names.

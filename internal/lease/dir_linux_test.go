@@ -366,6 +366,67 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+func TestReadFollowsNobodysLinks(t *testing.T) {
+	r := benchRoot(t)
+	id := NewID()
+	d, err := r.Create(id, me(), twoAccounts("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for account, want := range map[string]string{"webapp01": "cc1 1", "webapp02": "cc2 1"} {
+		if got, err := r.Read(id, account, CCacheName); err != nil || string(got.Reveal()) != want {
+			t.Errorf("%s: %q, %v, want %q", account, got.Reveal(), err, want)
+		}
+	}
+	if _, err := r.Read(id, "webapp02", KeytabName); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	secretFile := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secretFile, []byte("another's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What root of a container could do through a mount that was not read-only.
+	replace := func(name, target string) {
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(filepath.Join(d.Path(), name)), os.Symlink(target, filepath.Join(d.Path(), name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace("..1/ccache", secretFile)
+	if got, err := r.Read(id, "webapp01", CCacheName); err == nil {
+		t.Errorf("through a link for a file: %q", got.Reveal())
+	}
+	replace("..1/accounts/webapp02", filepath.Dir(secretFile))
+	if got, err := r.Read(id, "webapp02", "secret"); err == nil {
+		t.Errorf("through a link for an account: %q", got.Reveal())
+	}
+	replace("..1", filepath.Dir(secretFile))
+	if got, err := r.Read(id, "webapp01", "secret"); err == nil {
+		t.Errorf("through a link for a version: %q", got.Reveal())
+	}
+	before := twoAccounts("1")
+	before.Accounts[0].CCache = secret.Copy([]byte("new"))
+	if err := d.Write(before); err == nil {
+		t.Error("wrote through a link for a version")
+	}
+	if b, err := os.ReadFile(secretFile); err != nil || string(b) != "another's" {
+		t.Errorf("another's file: %q, %v", b, err)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(secretFile)); len(entries) != 1 {
+		t.Errorf("another's directory: %v", entries)
+	}
+	replace("..data", "../../..")
+	if got, err := r.Read(id, "webapp01", CCacheName); err == nil {
+		t.Errorf("through a link that leaves the directory: %q", got.Reveal())
+	}
+	if err := d.Remove(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(secretFile); err != nil {
+		t.Errorf("removal followed a link: %v", err)
+	}
+}
+
 // TestKilledWhileWriting kills a process that creates, rewrites and removes
 // leases, and looks at what is left: whole sets of one version, right modes,
 // nothing that Sweep and Open do not clear.

@@ -3,6 +3,7 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -121,7 +122,7 @@ func (d dirFD) removeDir(name string) error {
 // becomes the owner's, by descriptor.
 func (d dirFD) create(name string, data []byte, owner Owner) (err error) {
 	mode := uint32(owner.Mode.Perm())
-	fd, err := unix.Openat(d.fd, d.prefix+name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, mode&0o400)
+	fd, err := d.openPlain(name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, mode&0o400)
 	if err != nil {
 		return d.fail("create", name, err)
 	}
@@ -143,6 +144,37 @@ func (d dirFD) create(name string, data []byte, owner Owner) (err error) {
 		return nil
 	}
 	return d.fail("chmod", name, unix.Fchmod(fd, mode))
+}
+
+// openPlain opens a file whose name may have several elements, none of which may
+// be a link (openat2, Linux 5.6; before, the last).
+func (d dirFD) openPlain(name string, flags int, mode uint32) (int, error) {
+	flags |= unix.O_CLOEXEC | unix.O_NOFOLLOW
+	fd, err := unix.Openat2(d.fd, d.prefix+name, &unix.OpenHow{
+		Flags: uint64(flags), Mode: uint64(mode), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err == unix.ENOSYS {
+		return unix.Openat(d.fd, d.prefix+name, flags, mode)
+	}
+	return fd, err
+}
+
+// read reads a file of at most limit bytes.
+func (d dirFD) read(name string, limit int64) ([]byte, error) {
+	fd, err := d.openPlain(name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, d.fail("open", name, err)
+	}
+	f := os.NewFile(uintptr(fd), path.Join(d.path, name))
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, d.fail("read", name, fmt.Errorf("%v of %d bytes", info.Mode(), info.Size()))
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // list names what is in d.

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/opengmsa/opengmsa/secret"
 )
 
 // Storage says where leases lie.
@@ -135,6 +137,27 @@ func (r *Root) Remove(id ID) error {
 		return fmt.Errorf("remove lease %s: %w", id, err)
 	}
 	return nil
+}
+
+// maxFile bounds what [Root.Read] reads, in bytes.
+const maxFile = 1 << 20
+
+// Read returns a file that a lease shows, of one of its accounts, by the names
+// of [AccountFiles]. It follows no link but the directory's own two, and those
+// only to where they must lead: who could write to the directory, through a
+// mount that was not read-only, must not make the agent read for it.
+func (r *Root) Read(id ID, account, name string) (secret.Bytes, error) {
+	dir := r.dir.below(id.String())
+	version, err := currentVersion(dir)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	top := dir.below(versionName(version))
+	b, err := top.read(AccountsDir+"/"+account+"/"+name, maxFile)
+	if errors.Is(err, unix.ELOOP) { // the primary account's link
+		b, err = top.read(name, maxFile)
+	}
+	return secret.New(b), err
 }
 
 // Sweep removes the directories of all leases that keep does not want: those
