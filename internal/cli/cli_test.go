@@ -147,28 +147,62 @@ func TestEveryCommandHasExamples(t *testing.T) {
 			t.Errorf("%s: no description or no example", c.CommandPath())
 		}
 		for line := range strings.SplitSeq(c.Example, "\n") {
-			line, _, _ = strings.Cut(strings.TrimSpace(line), " >")
-			if _, last, ok := strings.Cut(line, "| "); ok {
-				line = last
-			}
-			line = strings.ReplaceAll(line, "$$", "1")
-			words := strings.Fields(line)
-			if len(words) < 2 || words[0] != "gmsa" {
-				t.Errorf("%s: example %q is no command of gmsa", c.CommandPath(), line)
-				continue
-			}
-			root := (&app{}).root()
-			found, rest, err := root.Find(words[1:])
-			if err != nil || found.CommandPath() != c.CommandPath() && !strings.Contains(line, " -- gmsa "+c.Name()) {
-				t.Errorf("%s: example %q is one of another command: %v", c.CommandPath(), line, err)
-				continue
-			}
-			if err := found.ParseFlags(rest); err != nil {
+			path, err := parseExample(line)
+			if err != nil {
 				t.Errorf("%s: example %q: %v", c.CommandPath(), line, err)
-			} else if err := found.ValidateArgs(found.Flags().Args()); err != nil {
-				t.Errorf("%s: example %q: %v", c.CommandPath(), line, err)
+			} else if path != c.CommandPath() && !strings.Contains(line, " -- gmsa "+c.Name()) {
+				t.Errorf("%s: example %q is one of %s", c.CommandPath(), line, path)
 			}
 		}
+	}
+}
+
+// parseExample has the program's own parser take a command line, and says which
+// command it is.
+func parseExample(line string) (string, error) {
+	line, _, _ = strings.Cut(strings.TrimSpace(line), " >")
+	line, _, _ = strings.Cut(line, "  #")
+	if _, last, ok := strings.Cut(line, "| "); ok {
+		line = last
+	}
+	words := strings.Fields(strings.ReplaceAll(line, "$$", "1"))
+	if len(words) < 2 || words[0] != "gmsa" {
+		return "", errors.New("no command of gmsa")
+	}
+	c, rest, err := (&app{}).root().Find(words[1:])
+	if err != nil {
+		return "", err
+	}
+	if err := c.ParseFlags(rest); err != nil {
+		return "", err
+	}
+	return c.CommandPath(), errors.Join(c.ValidateArgs(c.Flags().Args()), c.ValidateRequiredFlags(), c.ValidateFlagGroups())
+}
+
+// The command lines of the manuals are ones that the program takes.
+func TestTheManualsCommandsParse(t *testing.T) {
+	manuals, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, path := range manuals {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(b), "\n") {
+			if !strings.HasPrefix(line, "    gmsa ") {
+				continue
+			}
+			n++
+			if _, err := parseExample(line); err != nil {
+				t.Errorf("%s:%d: %v", path, i+1, err)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d command lines in the manuals", n)
 	}
 }
 
