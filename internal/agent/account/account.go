@@ -42,6 +42,11 @@ const (
 	unsettledTicket = time.Hour
 	postpone        = 5 * time.Minute
 
+	// proveLater and proveOver: while other accounts wait for a worker, a version
+	// is proved this much later, spread over a time.
+	proveLater = time.Minute
+	proveOver  = 2 * time.Minute
+
 	// maxTries bounds the AS exchanges of one attempt: the password in force,
 	// its neighbour, and one after another read.
 	maxTries = 3
@@ -118,8 +123,14 @@ func (a *account) step(ctx context.Context, shares []*share) outcome {
 		a.reported = ""
 	}
 	a.publish(shares)
-	a.proveVersion(ctx, shares)
+	crowded := a.unproven && a.pool.crowded()
+	if !crowded {
+		a.proveVersion(ctx, shares)
+	}
 	next := a.nextDue(shares)
+	if crowded { // others wait for their first ticket
+		next = earlier(next, a.now().Add(proveLater+within(a.spread, proveOver)))
+	}
 	_, expires := a.ring.expiry()
 	a.outlook.Store(&Outlook{Expires: expires, NextAction: next, Controller: a.last.Controller})
 	return outcome{next: next, reached: a.reached, err: err}

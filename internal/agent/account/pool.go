@@ -225,6 +225,14 @@ func (p *Pool) schedule(a *account, at time.Time) {
 	p.poke()
 }
 
+// crowded reports whether accounts that are due wait for a worker. A worker whose
+// turn has ended may not have its next account yet, so half of them will do.
+func (p *Pool) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return 2*p.working >= p.cfg.MaxInFlight && len(p.queue) > 0 && !p.cfg.Now().Before(p.queue[0].due)
+}
+
 // poke makes Run look at the queue again.
 func (p *Pool) poke() {
 	select {

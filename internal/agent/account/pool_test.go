@@ -566,6 +566,28 @@ func TestTenThousandAccountsRecover(t *testing.T) {
 	})
 }
 
+// Accounts that wait for their first ticket go before the proof of versions, which
+// comes later, for each account.
+func TestProofsWaitForTickets(t *testing.T) {
+	const accounts = 1000
+	d := &directory{latency: 40 * time.Millisecond}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		for i := range accounts {
+			defer p.Open(Request{Key: key(fmt.Sprintf("svc%04d$", i)), Domain: d}).Close()
+		}
+		for d.auths.Load() < accounts {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := d.tickets.Load(); n > 2*DefaultInFlight { // the first and the last workers
+			t.Errorf("%d tickets to accounts themselves before the last account had a ticket to the domain", n)
+		}
+		time.Sleep(proveLater + proveOver + time.Minute)
+		if n := d.tickets.Load(); n != accounts {
+			t.Errorf("%d tickets to accounts themselves, want %d", n, accounts)
+		}
+	})
+}
+
 // Many accounts of one host spread their requests: nothing comes at once.
 func TestRefreshesSpread(t *testing.T) {
 	const accounts = 3000
