@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +28,7 @@ type guard struct {
 
 // newGuard builds the program, writes a configuration for the controller at an
 // address and starts it.
-func newGuard(r *run, dc *lab.DC, address string) *guard {
+func newGuard(r *run, dc *lab.DC, address string, more ...string) *guard {
 	dir := r.TempDir()
 	program, err := r.program.build()
 	r.must(err)
@@ -44,7 +43,8 @@ domains:
   %[3]s:
     servers: [%[4]s]
     host: {keytab: %[5]s, rotate_password: never}
-`, dir, g.leases, lab.DNSDomain, address, dc.Keytab(r, "web1")), 0o600))
+%[6]s
+`, dir, g.leases, lab.DNSDomain, address, dc.Keytab(r, "web1"), strings.Join(more, "\n")), 0o600))
 	g.start(r)
 	return g
 }
@@ -122,19 +122,7 @@ func leaseOf(ctx context.Context, c *agentapi.Client, account string) (*agentapi
 }
 
 // cpu is the processor time of the agent so far.
-func (g *guard) cpu(r *run) time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.daemon.PID()))
-	r.must(err)
-	_, after, _ := strings.Cut(string(b), ") ") // the name may have spaces
-	fields := strings.Fields(after)
-	var ticks int64
-	for _, f := range fields[11:13] { // utime, stime: fields 14 and 15 of proc_pid_stat(5)
-		n, err := strconv.ParseInt(f, 10, 64)
-		r.must(err)
-		ticks += n
-	}
-	return time.Duration(ticks) * (time.Second / 100) // USER_HZ
-}
+func (g *guard) cpu(r *run) time.Duration { return cpuOfPID(r, g.daemon.PID()) }
 
 // memory is a line of the agent's /proc/PID/status, in MB.
 func (g *guard) memory(r *run, name string) float64 {

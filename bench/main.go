@@ -38,6 +38,7 @@ func sections() []section {
 		{"refresh", "CPU per ticket refresh: AS exchange with the account's keys, ccache on tmpfs", refresh},
 		{"warm", "Leases of an account that is ready, over the socket of a real agent", warm},
 		{"cold", "Leases of an account that the guard does not know yet, from Samba by way of a relay", cold},
+		{"recovery", "All accounts after their controller's return", recovery},
 	}
 }
 
