@@ -574,15 +574,15 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		{"badplugin", plugin.ErrLoad, agentapi.Kind_KIND_FAILED, 4},
 		{"unanswered", account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, 8}, // last: it stops the rest
 	} {
-		name := tt.name
-		t.Run(name, func(t *testing.T) {
-			g.domain.setFail(name+"$", tt.reason)
+		t.Run(tt.name, func(t *testing.T) {
+			name := strings.TrimPrefix(tt.name, "logon ")
+			g.domain.setFail(tt.name+"$", tt.reason)
 			_, err := g.client.CreateLease(t.Context(), mine(name))
 			f, ok := errors.AsType[*agentapi.Failure](err)
 			if !ok || f.Kind != tt.kind || f.EventID != uint32(tt.event) || len(f.Hints) == 0 || !strings.Contains(f.Message, name) {
 				t.Errorf("%v: %+v", err, f)
 			}
-			g.domain.setFail(name+"$", nil)
+			g.domain.setFail(tt.name+"$", nil)
 		})
 	}
 	// A failure harms nobody else, and leaves nothing behind.
