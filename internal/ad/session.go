@@ -34,6 +34,7 @@ type Session struct {
 	mu     sync.Mutex
 	closed bool
 	tgt    krb5.Credential  // zero until it is needed
+	ends   time.Time        // of the identity's password, as the KDC says with its ticket
 	epoch  int              // counts the calls of Refresh that had an effect
 	fresh  time.Time        // when the last of them was
 	slots  map[string]*slot // by endpoint: a controller may have several addresses
@@ -150,7 +151,16 @@ func (s *Session) TGT(ctx context.Context) (krb5.Credential, error) {
 	if s.epoch == epoch {
 		s.tgt = res.Credential
 	}
+	s.ends = res.PasswordExpires
 	return res.Credential, nil
+}
+
+// PasswordExpires is when the identity's own password expires, as the KDC said with
+// the last ticket; zero if it said nothing.
+func (s *Session) PasswordExpires() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ends
 }
 
 // conn returns the connection to a controller, opening it where there is none

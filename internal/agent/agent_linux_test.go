@@ -270,6 +270,44 @@ func TestAllAccountsOfASpec(t *testing.T) {
 	}
 }
 
+// A credential spec may have accounts of several domains, each with its own
+// realm, controllers and host identity; accounts of one name stay apart.
+func TestSeveralDomains(t *testing.T) {
+	g := newGuard(t, func(c *config.Config) {
+		c.Domains["fabrikam.com"] = config.Domain{Realm: "FABRIKAM.COM", NetBIOS: "FAB", Protection: config.ProtectionSPNEGO}
+	})
+	g.writeFile(t, "specs/both.json", `{"CmsPlugins":["ActiveDirectory"],
+"DomainJoinConfig":{"Sid":"S-1-5-21-702590844-1001920913-2680819671","MachineAccountName":"webapp01","Guid":"56d9b66c-d746-4f87-bd26-26760cfdca2e","DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
+"ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":"webapp01","Scope":"contoso.com"},{"Name":"webapp01","Scope":"fabrikam.com"},{"Name":"webapp02","Scope":"fabrikam.com"}]}}`)
+	g.start(t)
+	r := mine("")
+	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "both"}
+	l := g.create(t, r)
+	for dir, want := range map[string]string{
+		"": "webapp01$@CONTOSO.COM", "accounts/webapp01@contoso.com": "webapp01$@CONTOSO.COM",
+		"accounts/webapp01@fabrikam.com": "webapp01$@FABRIKAM.COM", "accounts/webapp02": "webapp02$@FABRIKAM.COM",
+	} {
+		if got := readCCache(t, filepath.Join(l.GetDirectory(), dir)).Principal.String(); got != want {
+			t.Errorf("%s: ticket of %s, want %s", dir, got, want)
+		}
+	}
+	conf, err := os.ReadFile(l.GetDirectory() + "/krb5.conf")
+	if err != nil || !strings.Contains(string(conf), "default_realm = CONTOSO.COM") || !strings.Contains(string(conf), "FABRIKAM.COM = {") || !strings.Contains(string(conf), "kdc = dc1.fabrikam.com") {
+		t.Errorf("krb5.conf: %v\n%s", err, conf)
+	}
+	if _, err := g.client.CreateLease(t.Context(), mine("webapp01")); kindOf(err) != agentapi.Kind_KIND_USAGE || !strings.Contains(err.Error(), "2 domains") {
+		t.Errorf("a name without a domain: %v", err)
+	}
+	for _, name := range []string{`FAB\webapp02$`, "webapp02@fabrikam.com", "CN=webapp02,CN=Managed Service Accounts,DC=fabrikam,DC=com"} {
+		if got := g.create(t, mine(name)).GetAccounts()[0].GetPrincipal(); got != "webapp02$@FABRIKAM.COM" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if _, err := g.client.CreateLease(t.Context(), mine("webapp01@nowhere.com")); kindOf(err) != agentapi.Kind_KIND_USAGE {
+		t.Errorf("a domain that is not configured: %v", err)
+	}
+}
+
 // A changed file takes effect without a restart: for new leases and for those
 // that are alive, whose directory keeps its inode.
 func TestSpecChanges(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type member struct {
 	rejected int
 	expires  time.Time // of the host's ticket
 	err      error     // of the last request that failed for the identity's sake
+	noticed  time.Time // the end of the password that was warned of
 }
 
 var _ account.Domain = (*member)(nil)
@@ -173,6 +175,22 @@ func (m *member) accepted(ctx context.Context, s *ad.Session, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rejected, m.expires, m.err = 0, tgt.EndTime, nil
+	m.notice(s.PasswordExpires())
+}
+
+// expiryNotice is how long ahead the end of an identity's own password is told: 14
+// days, as Windows warns its users.
+const expiryNotice = 14 * 24 * time.Hour
+
+// notice warns once of a password that is about to expire; mu is held. It is no
+// failure: until then everything works.
+func (m *member) notice(ends time.Time) {
+	if ends.IsZero() || ends.Equal(m.noticed) || ends.Sub(m.opt.Now()) > expiryNotice {
+		return
+	}
+	m.noticed = ends
+	m.opt.Log.Warn("the password of the identity that reads managed passwords expires; set a new one, and store it where the agent reads it",
+		slog.String("identity", m.source.principal()), slog.Time("expires", ends))
 }
 
 func (m *member) note(expires time.Time, err error) {

@@ -1,8 +1,10 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,6 +140,33 @@ func passwordFile(t *testing.T, password string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// The KDC says with each ticket when the password expires. That is no failure,
+// and the operator hears of it once.
+func TestAPasswordThatIsAboutToExpire(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	dc.AddUser(t, "ageing", "Ageing-Pass1!")
+	dc.Replace(t, "ageing", "userAccountControl", "512")
+	dc.AddGMSA(t, lab.GMSA{Name: "aged2", Readers: []string{"ageing"}})
+	dc.Modify(t, "dn: "+lab.BaseDN+"\nchangetype: modify\nreplace: maxPwdAge\nmaxPwdAge: -8640000000000\n") // 10 days
+	var log bytes.Buffer
+	s := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	cfg := config.Config{Domains: map[string]config.Domain{"contoso.com": {
+		Realm: lab.Realm, NetBIOS: lab.NetBIOSDomain, Servers: []string{dc.IP.String()},
+		Host: &config.Host{User: "ageing", PasswordFile: passwordFile(t, "Ageing-Pass1!")},
+	}}}
+	if err := s.Configure(cfg); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := read(t, identityOf(t, s, nil), "aged2", account.ReadHint{FreshTicket: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(log.String(), "ageing@CONTOSO.COM"); n != 1 || !strings.Contains(log.String(), "expires=") {
+		t.Errorf("warned %d times, want once:\n%s", n, &log)
+	}
 }
 
 // A host that nobody answers for is not a host that was refused.
