@@ -136,7 +136,7 @@ func (c cause) explain(f *agentapi.Failure, name string) {
 // hintsOf are the hints of err and of what it wraps, each once.
 func hintsOf(err error) []string {
 	var hints []string
-	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // each error of the tree is visited by itself
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		hints = append(hints, h.Hint())
 	}
 	var inner []error
