@@ -61,6 +61,19 @@ func (d *directory) enter() func() {
 	}
 }
 
+// requests are the AS exchanges so far, asked the reads.
+func (d *directory) requests() []AuthRequest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.authReq)
+}
+
+func (d *directory) asked() []ReadHint {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.hints)
+}
+
 func (d *directory) failure() error {
 	if e := d.fail.Load(); e != nil {
 		return e
@@ -303,7 +316,7 @@ func TestProfilesShareTicketsOrDoNot(t *testing.T) {
 			t.Errorf("%d tickets and %d reads, want 7 and 1", len(seen), d.reads.Load())
 		}
 		var etypes [][]crypto.EType
-		for _, r := range d.authReq {
+		for _, r := range d.requests() {
 			var es []crypto.EType
 			for _, k := range r.Keys {
 				es = append(es, k.EType())
@@ -354,7 +367,7 @@ func TestWithheld(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		fresh := 0
-		for _, h := range d.hints {
+		for _, h := range d.asked() {
 			if h.FreshTicket {
 				fresh++
 			}
@@ -414,8 +427,8 @@ func TestSaltIsThatOfThePasswordInForce(t *testing.T) {
 		if err != nil || s.Initiator.Salt != salt || s.Acceptor[0].Salt != salt {
 			t.Fatalf("initiator salt %q, %v", s.Initiator.Salt, err)
 		}
-		if n := d.auths.Load(); n != 2 || d.authReq[0].Proven || d.authReq[1].Salt != salt {
-			t.Errorf("%d AS exchanges: %+v", n, d.authReq)
+		if n := d.auths.Load(); n != 2 || d.requests()[0].Proven || d.requests()[1].Salt != salt {
+			t.Errorf("%d AS exchanges: %+v", n, d.requests())
 		}
 		other := "CONTOSO.COMhostnew.contoso.com"
 		d.salt.Store(&other)
@@ -423,7 +436,7 @@ func TestSaltIsThatOfThePasswordInForce(t *testing.T) {
 		if s := h.Snapshot(); s.Initiator.Salt != salt || len(s.Acceptor) != 1 || s.Acceptor[0].Salt != salt {
 			t.Errorf("the keys of a proven password were replaced: %+v", s.Acceptor)
 		}
-		for _, r := range d.authReq[2:] {
+		for _, r := range d.requests()[2:] {
 			if r.Salt != salt {
 				t.Errorf("a key with salt %q was tried", r.Salt)
 			}
@@ -560,6 +573,8 @@ func TestTenThousandAccountsRecover(t *testing.T) {
 		if n := usable(); n != accounts {
 			t.Errorf("%d of %d accounts ready a minute after the return", n, accounts)
 		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		if d.most > DefaultInFlight {
 			t.Errorf("%d requests in flight, want %d at the most", d.most, DefaultInFlight)
 		}

@@ -13,7 +13,8 @@ import (
 )
 
 // striking is so close to the expiry that the controller may have gone on to the
-// next password between the two searches of a reading: its kvno is not believed.
+// next password between the two searches of a reading: without an id that was
+// read together with it, its kvno is not believed.
 const striking = 10 * time.Second
 
 // DeriveFunc makes the Kerberos keys of a password, one of each type in their
@@ -72,7 +73,7 @@ func (o *Observation) date(rd Reading) {
 	}
 	known := o.InForce.Starts
 	torn := !known.IsZero() && !starts.IsZero() && !known.Equal(starts)
-	torn = torn || o.Upcoming != nil && rd.Blob.QueryInterval < striking
+	torn = torn || o.Upcoming != nil && starts.IsZero() && rd.Blob.QueryInterval < striking
 	if announces(rd.Blob) && !starts.IsZero() {
 		period := rd.Blob.UnchangedInterval - rd.Blob.QueryInterval + ClockSkew
 		torn = torn || starts.Add(period).Sub(o.Expires).Abs() > period/2

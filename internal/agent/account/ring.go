@@ -304,6 +304,11 @@ func (r *Ring) insert(i int, h held) {
 // force, and returns its new index. What else was announced has been slept
 // through: some controller may have used it.
 func (r *Ring) promote(i int, at time.Time) int {
+	for j := r.current + 1; j < len(r.held); j++ {
+		if o := &r.held[j]; j != i && len(o.versions) == 0 {
+			o.prove(r.number(j), time.Time{}) // who used it used this number
+		}
+	}
 	h := r.held[i]
 	h.until = time.Time{}
 	r.held = append(slices.Delete(r.held, i, i+1), h)

@@ -363,10 +363,10 @@ func TestUnclocked(t *testing.T) {
 	if _, ok := r.InitiatorKeys(late); ok || !r.NextRead(0).At.IsZero() {
 		t.Error("the ring goes on as if nothing had happened")
 	}
-	for hours, want := range map[time.Duration]string{9: "map[7:1 8:2 9:3]", 11: "map[8:2 9:3]"} {
-		after, _ := r.Observe(observed(3, 9, late.Add(hours*time.Hour), 20*time.Hour))
+	for pause, want := range map[time.Duration]string{9 * time.Hour: "map[7:1 8:2 9:3]", 11 * time.Hour: "map[8:2 9:3]"} {
+		after, _ := r.Observe(observed(3, 9, late.Add(pause), 20*time.Hour))
 		if got := fmt.Sprint(numbers(after.AcceptorKeys())); got != want {
-			t.Errorf("%d h later: %s, want %s", hours, got, want)
+			t.Errorf("%v later: %s, want %s", pause, got, want)
 		}
 	}
 }
@@ -402,7 +402,8 @@ func TestReadingsAreDated(t *testing.T) {
 		{"the id of another period", begins.Time(), false, 5 * time.Hour, in(1), 0},
 		{"in the window", time.Time{}, true, time.Minute, in(0), 7},
 		{"gone on between the searches", time.Time{}, true, time.Minute, in(1), 0},
-		{"about to go on", begins.Time(), true, striking - time.Second, in(0), 0},
+		{"about to go on", begins.Time(), true, striking - time.Second, in(0), 7},
+		{"about to go on, and no id", begins.Time(), true, striking - time.Second, nil, 0},
 	} {
 		rd := Reading{Blob: managedpassword.Blob{QueryInterval: tt.left, UnchangedInterval: tt.left - ClockSkew}, ID: tt.id}
 		o := Observation{At: begins.Time().Add(period - tt.left), KVNO: 7, InForce: numbered(1)}
