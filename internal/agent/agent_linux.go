@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -388,6 +389,8 @@ func (a *Agent) grpcServer() *grpc.Server {
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime}),
 		grpc.ReadBufferSize(8<<10),
+		// Goroutines that stay keep the stack that a request needs.
+		grpc.NumStreamWorkers(uint32(4*runtime.NumCPU())),
 		grpc.WriteBufferSize(8<<10),
 	)
 	agentapi.RegisterAgentServer(s, server{a: a})

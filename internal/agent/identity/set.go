@@ -151,31 +151,35 @@ func (s *Set) Identity(domain string, portable *credspec.HostAccountConfig) (age
 		return agent.Identity{}, &agentapi.Failure{Kind: agentapi.Kind_KIND_USAGE, Message: fmt.Sprintf("domain %q is not configured on this host", domain)}
 	}
 	key := memberKey{domain: domain}
-	var src source
-	var err error
-	switch {
-	case portable != nil:
+	if portable != nil {
 		key.plugin = "{" + strings.ToLower(portable.PluginGUID) + "}"
 		key.input = sha256.Sum256(portable.PluginInput.Reveal())
-		src, err = s.portable(d, domain, portable)
+	}
+	m := s.members[key]
+	if m == nil {
+		src, err := s.source(d, domain, portable)
+		if err != nil {
+			return agent.Identity{}, err
+		}
+		m = &member{domain: s.domains[domain], source: src, opt: s.opt}
+		s.members[key] = m
+	}
+	return agent.Identity{Domain: m, Host: m.source.principal(), Plugin: m.source.plugin(), Realm: m.realm}, nil
+}
+
+// source is what a credential spec names, or the host's own.
+func (s *Set) source(d config.Domain, domain string, portable *credspec.HostAccountConfig) (source, error) {
+	switch {
+	case portable != nil:
+		return s.portable(d, domain, portable)
 	case d.Host == nil:
-		err = &agentapi.Failure{
+		return nil, &agentapi.Failure{
 			Kind:    agentapi.Kind_KIND_DENIED,
 			Message: fmt.Sprintf("this host has no identity of its own in %s", domain),
 			Hints:   []string{"join the host and name its keytab under domains." + domain + ".host", "or use a credential spec with a HostAccountConfig"},
 		}
-	default:
-		src, err = s.own(d, domain)
 	}
-	if err != nil {
-		return agent.Identity{}, err
-	}
-	m := s.members[key]
-	if m == nil {
-		m = &member{domain: s.domains[domain], source: src, opt: s.opt}
-		s.members[key] = m
-	}
-	return agent.Identity{Domain: m, Host: src.principal(), Plugin: src.plugin(), Realm: m.realm}, nil
+	return s.own(d, domain)
 }
 
 // portable is the source that a credential spec names.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -39,6 +40,14 @@ type keytabSource struct {
 	path  string
 	name  string // of the configuration; empty for the first computer account
 	realm string
+
+	named atomic.Pointer[namedKeytab]
+}
+
+// namedKeytab is whom a state of the file names.
+type namedKeytab struct {
+	file      os.FileInfo
+	principal string
 }
 
 func newKeytabSource(path, name, realm string) *keytabSource {
@@ -129,15 +138,28 @@ func sameAccount(configured, name string) bool {
 }
 
 // principal names the account if the keytab can be read now, and the file if it
-// cannot.
+// cannot. Every lease asks, so the file is read only when it has changed.
 func (s *keytabSource) principal() string {
-	if kt, err := s.read(); err == nil {
-		if p, _, err := s.choose(kt); err == nil {
-			return p.String()
-		}
+	file, err := os.Stat(s.path)
+	if err != nil {
+		return s.unnamed()
 	}
-	return cmp.Or(s.name, s.path) + "@" + s.realm
+	if n := s.named.Load(); n != nil && os.SameFile(n.file, file) && n.file.ModTime().Equal(file.ModTime()) && n.file.Size() == file.Size() {
+		return n.principal
+	}
+	kt, err := s.read()
+	if err != nil {
+		return s.unnamed()
+	}
+	p, _, err := s.choose(kt)
+	if err != nil {
+		return s.unnamed()
+	}
+	s.named.Store(&namedKeytab{file, p.String()})
+	return p.String()
 }
+
+func (s *keytabSource) unnamed() string { return cmp.Or(s.name, s.path) + "@" + s.realm }
 
 func (*keytabSource) plugin() event.Plugin { return event.Keytab }
 func (*keytabSource) kind() string         { return "keytab" }
