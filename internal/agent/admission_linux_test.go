@@ -202,6 +202,29 @@ func TestPolicyDecides(t *testing.T) {
 }
 
 // security 9: leases of one user.
+// A lease may belong to an id of the caller's subordinate ranges: security 5.
+func TestSubordinateIDs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "subuid")
+	if err := os.WriteFile(file, []byte("root:5000:10\n61234:100000:65536\n61235:200000:1\nbroken\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		uid, id uint32
+		want    bool
+	}{
+		{61234, 100000, true}, {61234, 165535, true}, {61234, 165536, false}, {61234, 99999, false},
+		{61234, 200000, false}, {61235, 200000, true}, {61234, 0, false}, {61236, 100000, false},
+		{0, 5009, true}, // by name
+	} {
+		if got := subordinate(file, tt.uid, tt.id); got != tt.want {
+			t.Errorf("uid %d, id %d: %t, want %t", tt.uid, tt.id, got, tt.want)
+		}
+	}
+	if subordinate(file+".gone", 61234, 100000) {
+		t.Error("a missing file grants ids")
+	}
+}
+
 func TestQuotaOfLeases(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) {
 		c.Rules = []policy.Rule{{Users: []uint32{1235}, Accounts: []string{"*"}, Leases: 2}}
