@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -97,6 +98,10 @@ func (a *app) whileServing(ctx context.Context, guard *agent.Agent, l net.Listen
 	return errors.Join(err, <-ended)
 }
 
+// runPatience is how long somebody at a terminal waits for a domain that does not
+// answer; an agent has the patience of a boot.
+const runPatience = 20 * time.Second
+
 // ownConfig is the host's configuration, changed so that this user may lease
 // here what the domain lets the host read.
 func (a *app) ownConfig(o runOptions, dir *runDirectory) (config.Config, error) {
@@ -126,6 +131,7 @@ func (a *app) ownConfig(o runOptions, dir *runDirectory) (config.Config, error) 
 		}
 	}
 	cfg.SocketMode = 0o600
+	cfg.Quotas.RequestTimeout = runPatience
 	cfg.RawCredentialSpecs = true
 	cfg.StateDirectory = dir.file("state")
 	cfg.Leases.Directory, cfg.Leases.Units = dir.file("leases"), dir.file("units")
