@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -128,5 +129,58 @@ Cached Tickets: \(2\)
 	ended = true
 	if err != nil || state.ExitCode() != 0 {
 		t.Errorf("the agent ended with %v, error %v", state, err)
+	}
+}
+
+// An agent without a domain in its configuration is who its options name: a user
+// and a password in a file. It stays so across a reload.
+func TestSambaAgentOfAUser(t *testing.T) {
+	lab.Need(t, "root")
+	dc := lab.Samba(t, lab.SambaConfig{})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, leases := t.TempDir(), filepath.Join(filepath.Dir(runDir(t)), "leases")
+	socket, conf, password := filepath.Join(dir, "agent.sock"), filepath.Join(dir, "agent.yaml"), filepath.Join(dir, "password")
+	text := fmt.Sprintf("leases: {directory: %s}\nstate_directory: %s\nevent_log: {path: none, journal: false}\n", leases, dir)
+	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.WriteFile(password, []byte(lab.ComputerPassword("web2")+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if r := gmsa(t, nil, "agent", "serve", "--config", conf, "-U", "web2$@contoso.com"); r.code != 2 || !strings.Contains(r.stderr, "--password-file FILE") {
+		t.Errorf("without a file: exit code %d, want 2 and what to add", r.code)
+	}
+	agent := exec.Command(self, "agent", "serve", "--config", conf, "--socket", socket, "--allow-swap",
+		"--dc", dc.IP.String(), "-U", "web2$@contoso.com", "--password-file", password)
+	agent.Env = append(os.Environ(), asGMSA+"=1")
+	agent.Stderr = t.Output()
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = agent.Process.Signal(syscall.SIGTERM)
+		if err := agent.Wait(); err != nil {
+			t.Errorf("the agent ended with %v", err)
+		}
+	})
+	lab.Eventually(t, 20*time.Second, func() error { _, err := os.Stat(socket); return err })
+	for range 2 {
+		r := gmsa(t, nil, "lease", "create", "--socket", socket, "--account", "webapp01", "--until-removed", "-o", "json")
+		if r.code != 0 || !strings.Contains(r.stdout, `"principal": "webapp01$@CONTOSO.COM"`) || !strings.Contains(r.stdout, `"controller": "dc1.contoso.com"`) || strings.Contains(r.stdout, `"nextRollover": null`) {
+			t.Errorf("lease: exit code %d", r.code)
+		}
+		if r := gmsa(t, nil, "agent", "reload", "--socket", socket); r.code != 0 {
+			t.Errorf("reload: exit code %d", r.code)
+		}
+	}
+	r := gmsa(t, nil, "agent", "status", "--socket", socket)
+	if r.code != 0 || !strings.Contains(r.stdout, "web2$@CONTOSO.COM") || !strings.Contains(r.stdout, "password") || !strings.Contains(r.stdout, "dc1.contoso.com") {
+		t.Errorf("status: exit code %d", r.code)
+	}
+	// security 16: nothing secret where everybody can look.
+	for _, name := range []string{"cmdline", "environ"} {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", agent.Process.Pid, name)); err != nil || strings.Contains(string(b), lab.ComputerPassword("web2")) {
+			t.Errorf("%s of the agent: %v, or the password is in it", name, err)
+		}
 	}
 }

@@ -131,9 +131,14 @@ func (a *account) step(ctx context.Context, shares []*share) outcome {
 	if crowded { // others wait for their first ticket
 		next = earlier(next, a.now().Add(proveLater+within(a.spread, proveOver)))
 	}
+	a.foresee(next)
+	return outcome{next: next, reached: a.reached, err: err}
+}
+
+// foresee tells the outlook.
+func (a *account) foresee(next time.Time) {
 	_, expires := a.ring.expiry()
 	a.outlook.Store(&Outlook{Expires: expires, NextAction: next, Controller: a.last.Controller})
-	return outcome{next: next, reached: a.reached, err: err}
 }
 
 func (a *account) now() time.Time { return a.pool.cfg.Now() }
@@ -307,6 +312,7 @@ func (a *account) publish(shares []*share) {
 	if !ok {
 		return
 	}
+	a.foresee(a.nextDue(shares)) // before anybody hears of the snapshot
 	acceptor := a.ring.AcceptorKeys()
 	name := a.last.Name
 	for _, s := range shares {

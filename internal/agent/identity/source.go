@@ -184,7 +184,7 @@ func (s *passwordSource) credentials(context.Context, int) (ad.Identity, error) 
 	return ad.WithPassword(s.name, password)
 }
 
-func (s *passwordSource) principal() string  { return s.name.Bare() + "@" + s.realm }
+func (s *passwordSource) principal() string  { return s.name.Name + "@" + s.realm }
 func (*passwordSource) plugin() event.Plugin { return "password" }
 func (*passwordSource) kind() string         { return "password" }
 
