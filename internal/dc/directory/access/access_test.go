@@ -118,6 +118,31 @@ func TestWhoReadsWhat(t *testing.T) {
 	}
 }
 
+// TestConfidentialAttributesTakeControlAccess: the right to read everything is
+// not enough for them, with or without a property set.
+func TestConfidentialAttributesTakeControlAccess(t *testing.T) {
+	s := load(t)
+	sd := sddl(t, "O:DAG:DAD:(A;;RP;;;AU)(A;;RPCR;;;DA)(OA;;CR;"+attribute(t, s, "msTPM-OwnerInformation").GUID.String()+";;"+helpers.String()+")")
+	o := Object{SD: &sd, Class: dtyp.GUID{1}}
+	for name, c := range map[string]struct {
+		caller    secdesc.Token
+		attribute string
+		want      bool
+	}{
+		"a reader a plain one":               {caller(machine), "description", true},
+		"a reader a confidential one":        {caller(machine), "msTPM-OwnerInformation", false},
+		"a reader a root key":                {caller(machine), "msKds-RootKeyData", false},
+		"an administrator a root key":        {caller(admins), "msKds-RootKeyData", true},
+		"who has the right for it":           {caller(helpers), "msTPM-OwnerInformation", true},
+		"who has the right for another":      {caller(helpers), "msKds-RootKeyData", false},
+		"who has the right but may not read": {secdesc.Token{SIDs: []dtyp.SID{helpers}}, "msTPM-OwnerInformation", false},
+	} {
+		if got := o.Readable(c.caller, attribute(t, s, c.attribute)); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 // TestAMachineWritesItsOwnNames: what adcli and msktutil do as the machine goes
 // by validated writes, and for itself only.
 func TestAMachineWritesItsOwnNames(t *testing.T) {
@@ -176,6 +201,11 @@ func TestDelegatedCreationIsAnEntry(t *testing.T) {
 	g, u := made(t, s, gmsa.Name, container.SD, machine), made(t, s, "user", container.SD, domain.Child(1300))
 	if !g.Deletes(helper, container) || u.Deletes(helper, container) || g.Deletes(helper, other) {
 		t.Error("DELETE_CHILD for gMSAs deletes them, where it stands, and nothing else")
+	}
+	creator := secdesc.ACE{Type: secdesc.Allow, Mask: secdesc.CreateChild, SID: domain.Child(1201)}
+	other.SD.DACL.ACEs = append(other.SD.DACL.ACEs, creator)
+	if g.Deletes(caller(creator.SID), other) || !other.Creates(caller(creator.SID), gmsa.GUID) {
+		t.Error("CREATE_CHILD creates and does not delete")
 	}
 	if g.DeletesTree(helper) || g.Writable(helper, attribute(t, s, "msDS-GroupMSAMembership")) {
 		t.Error("creating children is no right over objects that others made")

@@ -293,8 +293,10 @@ func TestProbesFindWhateverMatches(t *testing.T) {
 	ctx := testContext(t)
 	matched := 0
 	rapid.Check(t, func(t *rapid.T) {
-		f := Compile(ctx, drawFilter(t, 4))
 		e := drawEntry(t)
+		e.values["sAMAccountName"] = append(e.values["sAMAccountName"], "a") // so that something is found
+		own := adproto.Or(adproto.Equal("sAMAccountName", rapid.SampledFrom([]string{"a", "z"}).Draw(t, "own")), drawFilter(t, 2))
+		f := Compile(ctx, adproto.And(own, adproto.Or(drawFilter(t, 2), drawFilter(t, 2), adproto.Not(drawFilter(t, 2)))))
 		probes, ok := f.Probes(func(a *schema.Attribute) bool { return a.Name != "mail" })
 		if !ok || !f.Match(e) {
 			return
