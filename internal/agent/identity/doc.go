@@ -4,5 +4,5 @@
 // reads managed passwords and authenticates with them.
 //
 // It keeps the computer's own password current where the agent owns the keytab,
-// and leaves it alone where sssd or winbind does..
+// and leaves it alone where sssd or winbind does.
 package identity
