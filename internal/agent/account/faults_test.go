@@ -50,7 +50,7 @@ func TestOneControllerDown(t *testing.T) {
 // Both controllers are down, over one rollover or several. When they return, all
 // hosts know the new key within a minute.
 func TestAllControllersDown(t *testing.T) {
-	faults(t, 12, 20, func(ctx context.Context, m *model, _ []*simHost) {
+	faults(t, 12, 8, func(ctx context.Context, m *model, _ []*simHost) {
 		for sleep(ctx, 6*time.Hour+m.random(30*time.Hour)) {
 			m.locked(func() {
 				m.excuse(200*time.Hour, "all controllers are down")
