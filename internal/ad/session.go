@@ -163,6 +163,13 @@ func (s *Session) PasswordExpires() time.Time {
 	return s.ends
 }
 
+// Held is the identity's ticket-granting ticket if there is one. It asks nobody.
+func (s *Session) Held() (tgt krb5.Credential, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tgt, len(s.tgt.Ticket) > 0
+}
+
 // conn returns the connection to a controller, opening it where there is none
 // that will do; the caller gives it back with [Session.release]. kept says that
 // it was there before.

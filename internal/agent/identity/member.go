@@ -117,7 +117,7 @@ func (m *member) with(ctx context.Context, fresh bool, ask func(*ad.Session) err
 		}
 		err = ask(s)
 		if !errors.Is(err, ad.ErrIdentity) || !errors.Is(err, kclient.ErrWrongKey) {
-			m.accepted(ctx, s, err)
+			m.accepted(s, err)
 			return err
 		}
 		m.reject(s)
@@ -162,15 +162,14 @@ func (m *member) reject(s *ad.Session) {
 
 // accepted notes how the identity stands after a request that was not refused
 // for its sake.
-func (m *member) accepted(ctx context.Context, s *ad.Session, err error) {
+func (m *member) accepted(s *ad.Session, err error) {
 	if err != nil && errors.Is(err, ad.ErrIdentity) {
 		m.note(time.Time{}, err)
 		return
 	}
-	// The ticket is at hand: the session has just used it.
-	tgt, tgtErr := s.TGT(ctx)
-	if tgtErr != nil {
-		return
+	tgt, ok := s.Held()
+	if !ok {
+		return // nobody answered, so nothing was accepted
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
