@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -141,7 +142,11 @@ func (a *Agent) open() (err error) {
 		}
 	}()
 	if a.lock, err = lockFile(a.root.File("lock")); err != nil {
-		return fmt.Errorf("lease directory %s: %w", a.root.Path(), err)
+		err = fmt.Errorf("lease directory %s: %w", a.root.Path(), err)
+		if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) {
+			err = storageFailure(err)
+		}
+		return err
 	}
 	units := c.Leases.Units
 	if units == "" {

@@ -80,7 +80,7 @@ func causes() []cause {
 		{account.ErrAnswer, agentapi.Kind_KIND_FAILED, "what came as the domain's answer for %s cannot be believed",
 			[]string{"somebody between here and the controller may be tampering; see whether another controller answers the same"}, event.IDFetchFailed},
 		{account.ErrTicket, agentapi.Kind_KIND_FAILED, "the domain does not take a ticket that it gave, for %s",
-			[]string{"the agent tries again by itself"}, event.IDFetchFailed},
+			[]string{"the agent tries again by itself; if that goes on, somebody between here and the controller may be tampering"}, event.IDFetchFailed},
 		{account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, "no domain controller answers for %s",
 			[]string{"gmsa verify looks for the domain's controllers", "set servers of the domain in /etc/gmsa/agent.yaml if DNS does not know them"}, event.IDFetchFailed},
 	}
