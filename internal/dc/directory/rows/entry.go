@@ -47,13 +47,13 @@ func (e *Entry) Clone() *Entry {
 // entryVersion is the first byte of an encoded entry.
 const entryVersion = 1
 
-// append encodes the entry. Attributes are in the order of their OIDs, so that
+// encode is the entry in bytes. Attributes are in the order of their OIDs, so that
 // equal entries have equal bytes. Numbers are big endian, lengths are varints:
 //
 //	version 1 | parent 16 | created 8 | changed 8 | RDN's OID | name |
 //	count × (OID, count × value)
-func (e *Entry) append(dst []byte) []byte {
-	dst = append(dst, entryVersion)
+func (e *Entry) encode() []byte {
+	dst := []byte{entryVersion}
 	dst = append(dst, e.Parent[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(e.WhenCreated))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(e.WhenChanged))
@@ -81,7 +81,7 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-// parseEntry decodes what append wrote, and copies it: the store's bytes do not
+// parseEntry decodes what encode wrote, and copies it: the store's bytes do not
 // outlive the transaction. Errors wrap ErrCorrupt.
 func parseEntry(s *schema.Schema, b []byte) (*Entry, error) {
 	d := decoder{rest: append([]byte(nil), b...)}

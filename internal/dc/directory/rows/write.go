@@ -72,7 +72,7 @@ func (t *Table) write(tx store.Tx, old, e *Entry) error {
 	if err := t.index(tx, old, e); err != nil {
 		return err
 	}
-	return tx.Put(entryKey(e.GUID), e.append(nil))
+	return tx.Put(entryKey(e.GUID), e.encode())
 }
 
 // place moves the row by which the entry is found from its old name to its new
