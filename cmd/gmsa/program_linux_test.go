@@ -231,7 +231,7 @@ func (g *guard) events() []event {
 	g.t.Helper()
 	r := g.run("events", "--file", g.path("ccg.jsonl"), "-o", "json")
 	var list []event
-	for _, line := range strings.Split(strings.TrimSpace(r.stdout), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(r.stdout), "\n") {
 		var e event
 		if line == "" {
 			continue

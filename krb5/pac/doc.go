@@ -1,7 +1,7 @@
 // Package pac reads, writes, signs and verifies the Privilege Attribute
 // Certificate, which tells a service of Active Directory who the client of a
-// ticket is: [MS-PAC], in the encoding of [MS-RPCE] (type
-// serialization version 1).
+// ticket is: [MS-PAC], in the encoding of [MS-RPCE] (type serialization
+// version 1).
 //
 // A [PAC] is a list of typed buffers, kept byte for byte, known or not; [LogonInfo],
 // [ClientInfo], [UPNInfo], [Attributes] and [Signature] are the buffers opened. It

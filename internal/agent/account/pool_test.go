@@ -36,6 +36,8 @@ type directory struct {
 	// issued what the KDC puts on tickets to the account and on its replies; 0
 	// for neither.
 	kvno, issued atomic.Uint32
+	// spoiled: somebody changes the ticket-granting tickets on their way.
+	spoiled atomic.Bool
 	// generation is the number of the password.
 	generation atomic.Int64
 
@@ -137,9 +139,13 @@ func (d *directory) Authenticate(_ context.Context, req AuthRequest) (Authentica
 		return Authentication{}, &Error{Reason: ErrSalt, Controller: "dc1", Salt: *s}
 	}
 	now := time.Now().Truncate(time.Second)
+	quality := "tgt "
+	if d.spoiled.Load() {
+		quality = "spoiled "
+	}
 	return Authentication{Credential: krb5.Credential{
 		Client: req.Client, AuthTime: now, StartTime: now, EndTime: now.Add(10 * time.Hour),
-		Ticket: fmt.Append(nil, "tgt ", req.Client, d.auths.Load()),
+		Ticket: fmt.Append(nil, quality, req.Client, d.auths.Load()),
 	}, KVNO: d.issued.Load(), Controller: "dc1"}, nil
 }
 
@@ -148,6 +154,9 @@ func (d *directory) ServiceTicket(_ context.Context, tgt krb5.Credential, servic
 	d.tickets.Add(1)
 	if err := d.failure(); err != nil {
 		return krb5.Credential{}, err
+	}
+	if strings.HasPrefix(string(tgt.Ticket), "spoiled") {
+		return krb5.Credential{}, &Error{Reason: ErrTicket, Controller: "dc1"}
 	}
 	if n := d.issued.Load(); n != 0 && service.Components[0] == tgt.Client.Name.Components[0] {
 		d.mu.Lock()
@@ -236,6 +245,55 @@ func withPool(t *testing.T, cfg Config, fn func(ctx context.Context, p *Pool)) {
 }
 
 func key(name string) Key { return Key{Realm: "CONTOSO.COM", Name: name, Host: "web1$"} }
+
+// A ticket that somebody has changed on its way never replaces a good one, and a
+// first one is replaced soon after the domain's answers come through again.
+func TestSpoiledTicketsReplaceNoGoodOnes(t *testing.T) {
+	d := &directory{}
+	events := &journal{}
+	withPool(t, Config{Events: events}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		first, err := h.Wait(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.spoiled.Store(true)
+		time.Sleep(9 * time.Hour)
+		if h.Snapshot() != first {
+			t.Errorf("the ticket %q was replaced by %q", first.Credentials[0].Ticket, h.Snapshot().Credentials[0].Ticket)
+		}
+		if want := "8 webapp01$@CONTOSO.COM: " + ErrAnswer.Error(); !strings.Contains(events.String(), want) {
+			t.Errorf("no event %q among\n%s", want, events)
+		}
+		d.spoiled.Store(false)
+		time.Sleep(backoffLast)
+		if got := h.Snapshot(); got == first || strings.HasPrefix(string(got.Credentials[0].Ticket), "spoiled") {
+			t.Errorf("the ticket %q is still there", got.Credentials[0].Ticket)
+		}
+	})
+}
+
+func TestASpoiledFirstTicketIsReplacedSoon(t *testing.T) {
+	d := &directory{}
+	d.spoiled.Store(true)
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+		defer h.Close()
+		if _, err := h.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if n := d.auths.Load(); n > 10 {
+			t.Errorf("%d AS exchanges within a minute", n)
+		}
+		d.spoiled.Store(false)
+		time.Sleep(backoffFirst)
+		if got := h.Snapshot().Credentials[0].Ticket; strings.HasPrefix(string(got), "spoiled") {
+			t.Errorf("the ticket %q is still there", got)
+		}
+	})
+}
 
 func TestHundredCallersCauseOneFetch(t *testing.T) {
 	d := &directory{latency: 20 * time.Millisecond}
