@@ -37,6 +37,7 @@ func cold(r *run) {
 		}
 		first.measure(r, client, next(), relay, other, next())
 	}
+	first.ratio.aim = atMost(1.2)
 	first.add(r)
 	more := coldFigures("of the next account: password, ticket")
 	for range accounts {
@@ -53,7 +54,7 @@ func coldFigures(kind string) *coldLease {
 	return &coldLease{
 		took:   figure{name: "cold lease " + kind, unit: "ms"},
 		domain: figure{name: "  the domain's own response times, summed", unit: "ms"},
-		ratio:  figure{name: "  the one by the other", aim: atMost(1.2)},
+		ratio:  figure{name: "  the one by the other"},
 	}
 }
 
@@ -67,6 +68,10 @@ func (c *coldLease) add(r *run) {
 // measure makes a cold lease by each guard, and removes them: a guard that is started
 // again then has nothing to take over.
 func (c *coldLease) measure(r *run, client *agentapi.Client, account string, relay *relay, other *agentapi.Client, otherAccount string) {
+	for _, x := range []*agentapi.Client{client, other} { // its connection is not what is measured
+		_, err := x.Status(r.ctx, &agentapi.StatusRequest{Summary: true})
+		r.must(err)
+	}
 	relay.quiet()
 	begin := time.Now()
 	one, err := leaseOf(r.ctx, client, account)

@@ -86,10 +86,11 @@ type account struct {
 	refetched  uint32 // the password of the last event 7
 	reported   string // the reason of the last event 8
 	reportedAt time.Time
-	unproven   bool // the kvno in force has not been seen in a ticket
-	stale      bool // a ticket contradicts the ring: read
-	reached    bool // a controller answered in this turn
-	deaf       bool // none answered a read in this turn
+	unproven   bool   // the kvno in force has not been seen in a ticket
+	stale      bool   // a ticket contradicts the ring: read
+	reached    bool   // a controller answered in this turn
+	deaf       bool   // none answered a read in this turn
+	announced  string // the salt that a KDC announced in this turn
 }
 
 func newAccount(p *Pool, req Request) *account {
@@ -106,7 +107,7 @@ func newAccount(p *Pool, req Request) *account {
 // step is one turn of a worker: whatever is due, in the order password, tickets,
 // proof.
 func (a *account) step(ctx context.Context, shares []*share) outcome {
-	a.reached, a.deaf = false, false
+	a.reached, a.deaf, a.announced = false, false, ""
 	if a.anew {
 		a.unclock(shares)
 	}
@@ -201,7 +202,9 @@ func (a *account) reading(ctx context.Context, avoid []string, use func(Reading)
 	if rd.Name == "" {
 		rd.Name = a.key.Name
 	}
+	announced := a.askSalt(ctx, rd)
 	o, err := a.observation(rd, a.triedAt)
+	a.announced = announced()
 	if err != nil {
 		return a.readFailed(err)
 	}
@@ -216,6 +219,27 @@ func (a *account) reading(ctx context.Context, avoid []string, use func(Reading)
 	a.last = rd
 	a.last.Blob = managedpassword.Blob{}
 	return err
+}
+
+// askSalt asks the controller for the account's salt while the keys of the first
+// password are derived. The function that it returns waits for the answer, which
+// is empty if there is none.
+func (a *account) askSalt(ctx context.Context, rd Reading) func() string {
+	s, ok := a.domain.(Salter)
+	etypes := a.pool.cfg.shared(rd.EncTypes)
+	if !ok || !a.ring.last.IsZero() || len(etypes) == 0 {
+		return func() string { return "" }
+	}
+	client := krb5.Principal{Realm: a.key.Realm, Name: krb5.NewName(krb5.NamePrincipal, rd.Name)}
+	answer := make(chan string, 1)
+	go func() {
+		salt, err := s.Salt(ctx, client, rd.Controller, etypes...)
+		if err != nil {
+			salt = ""
+		}
+		answer <- salt
+	}()
+	return func() string { return <-answer }
 }
 
 // ask reads the password from a controller. Where the directory withholds it,

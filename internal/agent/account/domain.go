@@ -38,6 +38,14 @@ type Domain interface {
 	ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error)
 }
 
+// Salter is a [Domain] that can be asked for an account's salt before there are
+// keys, so that deriving them, which takes milliseconds, and asking, which takes
+// about as long, are done at once. An error only means that the exchange has to
+// ask.
+type Salter interface {
+	Salt(ctx context.Context, client krb5.Principal, controller string, etypes ...crypto.EType) (string, error)
+}
+
 // ReadHint says how a read should differ from the last one. Both fields are
 // wishes: where only one controller is left, it is asked.
 type ReadHint struct {

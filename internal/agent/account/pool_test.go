@@ -540,6 +540,52 @@ func TestVersionIsProvedByATicket(t *testing.T) {
 	})
 }
 
+// saltedDirectory tells salts too.
+type saltedDirectory struct {
+	directory
+	announced string
+	err       error
+	asked     atomic.Int64
+}
+
+func (d *saltedDirectory) Salt(context.Context, krb5.Principal, string, ...crypto.EType) (string, error) {
+	d.asked.Add(1)
+	return d.announced, d.err
+}
+
+// Where the salt was announced while the keys were derived, the exchange does not
+// ask for it; an answer that does not fit, or none, changes nothing.
+func TestSaltIsAskedForMeanwhile(t *testing.T) {
+	const ours = "CONTOSO.COMhostwebapp01.contoso.com"
+	for name, c := range map[string]struct {
+		announced string
+		err       error
+		proven    bool
+	}{
+		"the one that the name yields": {ours, nil, true},
+		"another one":                  {"CONTOSO.COMhostold.contoso.com", nil, false},
+		"no answer":                    {ours, &Error{Reason: ErrNoController}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &saltedDirectory{announced: c.announced, err: c.err}
+			withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+				h := p.Open(Request{Key: key("webapp01$"), Domain: d})
+				defer h.Close()
+				if _, err := h.Wait(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if r := d.requests(); len(r) != 1 || r[0].Proven != c.proven {
+					t.Errorf("%d exchanges, proven %v, want %v", len(r), r[0].Proven, c.proven)
+				}
+				time.Sleep(24 * time.Hour)
+				if n := d.asked.Load(); n != 1 {
+					t.Errorf("asked %d times for the salt", n)
+				}
+			})
+		})
+	}
+}
+
 // The event log tells once that a password has expired and once why there is no
 // other, however often the guard tries, and then that there is.
 func TestEventsOfALongOutage(t *testing.T) {

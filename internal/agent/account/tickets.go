@@ -152,7 +152,8 @@ func controllerOf(err error, asked string) string {
 // another salt.
 func (a *account) exchange(ctx context.Context, c Candidate, controller string, profile Profile) (Authentication, error) {
 	req := AuthRequest{
-		Client: a.principal(), Keys: limit(c.Keys, profile.EncTypes), Salt: c.Salt, Proven: c.Proven,
+		Client: a.principal(), Keys: limit(c.Keys, profile.EncTypes), Salt: c.Salt,
+		Proven:     c.Proven || a.announced != "" && a.announced == c.Salt,
 		Controller: controller, Forwardable: profile.Forwardable, Lifetime: profile.Lifetime,
 	}
 	if len(req.Keys) == 0 {

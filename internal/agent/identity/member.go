@@ -16,6 +16,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/internal/locate"
 	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/crypto"
 )
 
 // member is one identity of the set: a domain, and who this host is there. It is
@@ -78,6 +79,13 @@ func (m *member) Authenticate(ctx context.Context, req account.AuthRequest) (acc
 		return account.Authentication{}, explain(err, controllerOf(err))
 	}
 	return account.Authentication{Credential: res.Credential, KVNO: res.KVNO, Controller: res.KDC.Host, Offset: res.Offset}, nil
+}
+
+var _ account.Salter = (*member)(nil)
+
+// Salt implements account.Salter.
+func (m *member) Salt(ctx context.Context, client krb5.Principal, controller string, etypes ...crypto.EType) (string, error) {
+	return m.domain.Kerberos().Salt(ctx, client.Name, controller, etypes...)
 }
 
 // ServiceTicket implements account.Domain.
