@@ -164,10 +164,32 @@ func run(t *testing.T, p *place, f fault) {
 	if !g.agent.Alive() {
 		t.Error("the agent has ended")
 	}
+	if got := memory(t, g.agent.PID()); got > maxMemory {
+		t.Errorf("the agent has used %d MiB, at most %d are right", got>>20, maxMemory>>20)
+	}
 	g.searchSecrets(t, neighbour, f.secret)
 	if t.Failed() {
 		t.Logf("exit code %d\n%s%s\nevents %+v", r.code, r.stdout, r.stderr, g.events())
 	}
+}
+
+// maxMemory bounds an agent that is sent as much as it takes. Without any fault it
+// has about 20 MiB.
+const maxMemory = 64 << 20
+
+// memory is the most that a process has had resident, in bytes.
+func memory(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(b), "VmHWM:")
+	kib, err := strconv.Atoi(strings.Fields(after)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
 }
 
 // judge compares what the program said with what the row wants.
@@ -398,16 +420,17 @@ func connectionFaults(t *testing.T, dc *lab.DC) map[string]fault {
 		"a directory in silence": silence(hostile(ldapPort, silent)),
 		"a KDC in silence":       silence(hostile(kerberosPort, silent)),
 
-		"a directory that answers noise":     hostile(ldapPort, garbled),
-		"a directory that changes a bit":     hostile(ldapPort, flipped),
-		"a directory that breaks off":        silence(hostile(ldapPort, truncated)),
-		"a directory that answers 100 MiB":   hostile(ldapPort, endlessLDAP),
-		"a KDC that answers noise":           hostile(kerberosPort, garbled),
-		"a KDC that changes a bit":           bit,
-		"a KDC that breaks off":              silence(hostile(kerberosPort, truncated)),
-		"a KDC that says everything twice":   hostile(kerberosPort, repeated),
-		"a KDC that answers 100 MiB":         hostile(kerberosPort, endlessKDC),
-		"a process with all the connections": {inject: occupy, event: 2, names: "webapp02@contoso.com"},
+		"a directory that answers noise":        hostile(ldapPort, garbled),
+		"a directory that changes a bit":        hostile(ldapPort, flipped),
+		"a directory that changes a sealed bit": silence(hostile(ldapPort, flippedLater)).but(5, "message integrity check failed", "gmsa verify"),
+		"a directory that breaks off":           silence(hostile(ldapPort, truncated)),
+		"a directory that answers 100 MiB":      hostile(ldapPort, endlessLDAP),
+		"a KDC that answers noise":              hostile(kerberosPort, garbled),
+		"a KDC that changes a bit":              bit,
+		"a KDC that breaks off":                 silence(hostile(kerberosPort, truncated)),
+		"a KDC that says everything twice":      hostile(kerberosPort, repeated),
+		"a KDC that answers 100 MiB":            hostile(kerberosPort, endlessKDC),
+		"a process with all the connections":    {inject: occupy, event: 2, names: "webapp02@contoso.com"},
 	}
 }
 

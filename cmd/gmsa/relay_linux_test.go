@@ -208,6 +208,19 @@ func flipped(client, server net.Conn) {
 	})
 }
 
+// flippedLater leaves the first answer, which is the bind's, and changes a bit in
+// each of the others.
+func flippedLater(client, server net.Conn) {
+	first := true
+	altered(client, server, func(b []byte) []byte {
+		if !first {
+			b[len(b)/2] ^= 0x10
+		}
+		first = false
+		return b
+	})
+}
+
 // truncated gives half of an answer and ends.
 func truncated(client, server net.Conn) {
 	sent := false
