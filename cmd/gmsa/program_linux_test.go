@@ -17,13 +17,13 @@ import (
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
-// program is the program as it is shipped, built once from the tree.
+// programDir is where the program is built; TestMain removes it.
+var programDir string
+
+// program is the program as it is shipped, built once from the tree by the first
+// test that needs it.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "gmsa-program-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "gmsa")
+	path := filepath.Join(programDir, "gmsa")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -36,10 +36,14 @@ func TestMain(m *testing.M) {
 		occupied(socket)
 		return
 	}
-	code := m.Run()
-	if path, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	dir, err := os.MkdirTemp("", "gmsa-program-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	programDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
