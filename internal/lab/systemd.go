@@ -15,9 +15,11 @@ import (
 )
 
 // boot lays a writable file system over this machine's root and boots systemd in
-// it, as far as basic.target: none of this machine's services start. Both mounts
-// are in a mount namespace that ends with the process. $1 is the directory.
+// it, as far as basic.target: none of this machine's services start. The mounts are
+// in a mount namespace that ends with the process. nspawn gets a /run of its own,
+// where it finds nothing of another machine with the same name. $1 is the directory.
 const boot = `
+mount -t tmpfs -o mode=0755 tmpfs /run &&
 mount -t tmpfs -o mode=0755 tmpfs "$1" && mkdir "$1/up" "$1/work" "$1/root" &&
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root" &&
 exec systemd-nspawn --register=no --keep-unit --quiet --console=pipe --link-journal=no \
@@ -38,12 +40,18 @@ func Systemd(t testing.TB) *Machine {
 	dir := t.TempDir()
 	p, err := spawn{
 		dir: dir, log: filepath.Join(dir, "console"), sig: "TERM",
-		argv: []string{find("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-c", boot, "boot", dir},
+		// The machine outlives an nspawn that is killed, but no process outlives
+		// the first of its PID namespace, which goes when unshare does.
+		argv: []string{find("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
+			"/bin/sh", "-c", boot, "boot", dir},
 	}.start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the machine's console:\n%s", tail(filepath.Join(dir, "console"), 4000))
+		}
 		// nspawn asks systemd for an orderly end, which is slow and which nobody
 		// looks at: the machine's files are gone a moment later.
 		if err := p.kill(); err != nil {
@@ -52,8 +60,12 @@ func Systemd(t testing.TB) *Machine {
 	})
 	m := &Machine{t: t}
 	Eventually(t, 30*time.Second, func() error {
+		nspawn, err := onlyChild(p.pid)
+		if err != nil {
+			return err
+		}
 		// nspawn's first child only prepares the namespaces; systemd is the next.
-		if m.leader, err = onlyChild(p.pid); err != nil {
+		if m.leader, err = onlyChild(nspawn); err != nil {
 			return err
 		}
 		out, err := m.TryRun("systemctl", "is-system-running")
