@@ -283,14 +283,27 @@ func (k *killed) checkRunning() {
 	for _, entry := range entries {
 		switch {
 		case known[entry.Name()]:
-			hidden, _ := filepath.Glob(filepath.Join(k.g.base, "run", "leases", entry.Name(), "..*"))
-			if len(hidden) > 3 { // ..data, the version in force, and for a second the one before
-				k.t.Errorf("left in %s: %v", entry.Name(), hidden)
-			}
+			k.checkSettled(entry.Name())
 		case entry.Name() != "journal" && entry.Name() != "lock":
 			k.t.Errorf("left: %s", entry.Name())
 		}
 	}
+}
+
+// checkSettled waits until a lease has no more than ..data, the version in force,
+// and for a second the one before: the agent that runs may be about to replace
+// its files.
+func (k *killed) checkSettled(id string) {
+	k.t.Helper()
+	var hidden []string
+	for range 100 {
+		hidden, _ = filepath.Glob(filepath.Join(k.g.base, "run", "leases", id, "..*"))
+		if len(hidden) <= 3 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	k.t.Errorf("left in %s: %v", id, hidden)
 }
 
 // searchSecrets looks for passwords and keys outside of the leases' own files:
