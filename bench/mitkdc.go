@@ -93,7 +93,7 @@ func mitKDC(r *run, n int) kdc {
 }
 
 // tool runs a program to its end.
-func tool(r *run, env []string, stdin, name string, args ...string) string {
+func tool(r *run, env []string, stdin, name string, args ...string) {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		path = filepath.Join("/usr/sbin", name)
@@ -105,7 +105,6 @@ func tool(r *run, env []string, stdin, name string, args ...string) string {
 	if err != nil {
 		r.Fatalf("%s: %v\n%s", name, err, out)
 	}
-	return string(out)
 }
 
 // readAccounts reads the principals of a keytab that have an AES256 key.

@@ -49,7 +49,7 @@ func recovery(r *run) {
 		g.start(r)
 		time.Sleep(5 * time.Second)
 	})
-	costs := serviceTimes(r, dc, relay, g, conns[0])
+	costs := serviceTimes(r, dc, relay, conns[0])
 	modelled(r, costs)
 }
 
@@ -94,7 +94,7 @@ type costs struct{ Read, FirstAS, AS, TGS time.Duration }
 
 // serviceTimes measures the processor time that Samba takes for each operation, which
 // is how long it takes on a core of its own: it works in one process.
-func serviceTimes(r *run, dc *lab.DC, relay *relay, g *guard, client *agentapi.Client) costs {
+func serviceTimes(r *run, dc *lab.DC, relay *relay, client *agentapi.Client) costs {
 	names := makeAccounts(r, dc, "priced", 60)
 	relay.quiet()
 	pid := sambaPID(r, dc)

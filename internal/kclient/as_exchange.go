@@ -83,7 +83,7 @@ func (c *Client) AS(ctx context.Context, req ASRequest) (Result, error) {
 			Op:     "AS exchange",
 			Client: krb5.Principal{Realm: c.cfg.Realm, Name: req.Client},
 			Server: krb5.Principal{Realm: c.cfg.Realm, Name: req.Server},
-			KDC:    x.kdc, Kind: kindOf(err, nil), Err: err,
+			KDC:    x.kdc, Kind: kindOf(err), Err: err,
 		}
 	}
 	return res, nil

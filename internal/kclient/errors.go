@@ -149,8 +149,8 @@ var kinds = map[krb5.ErrorCode]error{
 	krb5.ErrServiceUnavailable: ErrUnreachable,
 }
 
-// kindOf finds the sentinel for a cause; fallback is for those that have none.
-func kindOf(err, fallback error) error {
+// kindOf finds the sentinel for a cause, or nothing.
+func kindOf(err error) error {
 	for _, kind := range []error{ErrIndeterminate, ErrUnreachable, ErrReply, ErrReferral, ErrSkew, ErrEType, ErrWrongKey} {
 		if errors.Is(err, kind) {
 			return kind
@@ -165,7 +165,7 @@ func kindOf(err, fallback error) error {
 	if errors.Is(err, crypto.ErrIntegrity) {
 		return ErrWrongKey
 	}
-	return fallback
+	return nil
 }
 
 // SaltError says that the KDC announced another salt than that of [SaltedKeys].

@@ -53,7 +53,7 @@ func (c *Client) kpasswd(ctx context.Context, ticket krb5.Credential, version ui
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errNoAnswer)
 	defer cancel()
 	if err := x.run(ctx); err != nil {
-		return &Error{Op: "kpasswd exchange", Client: ticket.Client, Server: ticket.Server, KDC: x.kdc, Kind: kindOf(err, nil), Err: err}
+		return &Error{Op: "kpasswd exchange", Client: ticket.Client, Server: ticket.Server, KDC: x.kdc, Kind: kindOf(err), Err: err}
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (c *Client) Salt(ctx context.Context, client krb5.PrincipalName, prefer str
 			Op:     "AS exchange",
 			Client: krb5.Principal{Realm: c.cfg.Realm, Name: client},
 			Server: krb5.Principal{Realm: c.cfg.Realm, Name: x.req.Server},
-			KDC:    x.kdc, Kind: kindOf(err, nil), Err: err,
+			KDC:    x.kdc, Kind: kindOf(err), Err: err,
 		}
 	}
 	return salt, nil

@@ -64,7 +64,7 @@ func (c *Client) tgs(ctx context.Context, req TGSRequest, op string) (Result, er
 	if err != nil {
 		return Result{}, &Error{
 			Op: op, Client: req.TGT.Client, Server: krb5.Principal{Realm: c.cfg.Realm, Name: req.Server},
-			KDC: x.kdc, Kind: kindOf(err, nil), Err: err,
+			KDC: x.kdc, Kind: kindOf(err), Err: err,
 		}
 	}
 	return res, nil
