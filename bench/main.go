@@ -17,13 +17,16 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -70,6 +73,12 @@ func names() string {
 func report(w io.Writer, only, profile string) int {
 	begin := time.Now()
 	fmt.Fprintf(w, "$ %s\n%s\n", command(), machine())
+	if load := loadAverage(); load > 0.5 {
+		fmt.Fprintf(w, "Load average %.1f: other programs run, and what they take is missing here; the figures of an idle machine are better\n", load)
+	}
+	// Whoever interrupts it finds no mount and no process left.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	code := 0
 	built := &program{}
 	defer built.remove()
@@ -77,7 +86,7 @@ func report(w io.Writer, only, profile string) int {
 		if only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
 			continue
 		}
-		figures, err := measure(s, built, profile)
+		figures, err := measure(ctx, s, built, profile)
 		fmt.Fprintf(w, "\n%s (%s)\n", s.title, s.name)
 		printFigures(w, figures)
 		for _, f := range figures {
@@ -88,6 +97,9 @@ func report(w io.Writer, only, profile string) int {
 		if err != nil {
 			fmt.Fprintf(w, "  FAILED: %v\n", err)
 			code = 1
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	fmt.Fprintf(w, "\n%.0f s in all\n", time.Since(begin).Seconds())
@@ -116,6 +128,18 @@ func cpuModel() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// loadAverage is how many programs ran or waited for a processor in the last minute.
+func loadAverage() (load float64) {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &load)
+	}
+	if err != nil {
+		return 0
+	}
+	return load
 }
 
 func kernel() string {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A run is one section while it is measured. The lab's helpers take it for a test:
@@ -31,9 +32,12 @@ type run struct {
 	failure  error
 }
 
+// sectionTimeout ends a section that hangs. On an idle machine none takes a minute.
+const sectionTimeout = 5 * time.Minute
+
 // measure runs a section. What it had measured before it failed is returned too.
-func measure(s section, p *program, profile string) ([]figure, error) {
-	ctx, cancel := context.WithCancel(context.Background())
+func measure(ctx context.Context, s section, p *program, profile string) ([]figure, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, sectionTimeout, errors.New("it took too long"))
 	defer cancel()
 	r := &run{name: s.name, profile: profile, program: p, ctx: ctx}
 	done := make(chan struct{})
