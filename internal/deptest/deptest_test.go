@@ -123,6 +123,25 @@ func checkImports(pkgs []pkg) (faults []string) {
 				}
 			}
 		}
+		faults = append(faults, checkControllerServices(p)...)
+	}
+	return faults
+}
+
+// checkControllerServices gives the imports of one of the controller's services by
+// another.
+func checkControllerServices(p pkg) (faults []string) {
+	for _, service := range controllerServices {
+		for _, other := range controllerServices {
+			if service == other || !under(p.id(), service) {
+				continue
+			}
+			for _, imported := range p.Imports {
+				if under(strings.TrimPrefix(imported, module), other) {
+					faults = append(faults, fmt.Sprintf("%s imports %s; rule: %s", p.id(), imported, controllerReason))
+				}
+			}
+		}
 	}
 	return faults
 }
@@ -218,18 +237,19 @@ func TestTheRulesFindABreach(t *testing.T) {
 		pkgs []pkg
 		want string // a part of the one fault; empty for none
 	}{
-		"downwards":                {[]pkg{ours("internal/ad", module+"krb5/crypto")}, ""},
-		"inside one service":       {[]pkg{ours("internal/agent", module+"internal/agent/policy")}, ""},
-		"codec to codec":           {[]pkg{ours("managedpassword", module+"krb5/crypto")}, ""},
-		"upwards":                  {[]pkg{ours("krb5", module+"internal/kclient")}, "krb5 (codecs) imports internal/kclient"},
-		"sideways":                 {[]pkg{ours("internal/deliver/cdi", module+"internal/agent")}, "rule: imports run downwards"},
-		"the agent and the domain": {[]pkg{{ImportPath: module + "internal/agent", Name: "agent", XTestImports: []string{module + "internal/dc/kdc"}}}, "meet on the wire"},
-		"shipped test support":     {[]pkg{ours("internal/cli", module+"internal/lab")}, "test support"},
-		"an unknown package":       {[]pkg{ours("internal/new")}, "internal/new is in no layer"},
-		"an empty name":            {[]pkg{ours("internal/agent/util")}, "called util"},
-		"a codec with files":       {[]pkg{ours("gkdi", "os")}, "gkdi imports os; rule: a codec knows no file"},
-		"a codec with a logger":    {[]pkg{ours("gkdi", "log/slog")}, "gkdi imports log/slog"},
-		"secret and its LogValuer": {[]pkg{ours("secret", "log/slog")}, ""},
+		"downwards":                      {[]pkg{ours("internal/ad", module+"krb5/crypto")}, ""},
+		"inside one service":             {[]pkg{ours("internal/agent", module+"internal/agent/policy")}, ""},
+		"codec to codec":                 {[]pkg{ours("managedpassword", module+"krb5/crypto")}, ""},
+		"upwards":                        {[]pkg{ours("krb5", module+"internal/kclient")}, "krb5 (codecs) imports internal/kclient"},
+		"sideways":                       {[]pkg{ours("internal/deliver/cdi", module+"internal/agent")}, "rule: imports run downwards"},
+		"the agent and the domain":       {[]pkg{{ImportPath: module + "internal/agent", Name: "agent", XTestImports: []string{module + "internal/dc/kdc"}}}, "meet on the wire"},
+		"two services of the controller": {[]pkg{ours("internal/dc/kdc", module+"internal/dc/ldapd")}, "is read and tested without the others"},
+		"shipped test support":           {[]pkg{ours("internal/cli", module+"internal/lab")}, "test support"},
+		"an unknown package":             {[]pkg{ours("internal/new")}, "internal/new is in no layer"},
+		"an empty name":                  {[]pkg{ours("internal/agent/util")}, "called util"},
+		"a codec with files":             {[]pkg{ours("gkdi", "os")}, "gkdi imports os; rule: a codec knows no file"},
+		"a codec with a logger":          {[]pkg{ours("gkdi", "log/slog")}, "gkdi imports log/slog"},
+		"secret and its LogValuer":       {[]pkg{ours("secret", "log/slog")}, ""},
 		"a socket two steps away": {[]pkg{ours("krb5/gss", "crypto/x509"), {ImportPath: "crypto/x509", Imports: []string{"net"}}},
 			"krb5/gss reaches net by " + module + "krb5/gss -> crypto/x509 -> net"},
 	} {

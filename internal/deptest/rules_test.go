@@ -70,6 +70,12 @@ var forbidden = []struct{ importer, imported, reason string }{
 	{"internal/agent", "domaintest", "the guard and the controller meet on the wire only, so that each is tested against peers that nobody here wrote"},
 }
 
+// controllerServices are the services of the domain controller. They meet in the
+// directory and in account, never in each other: forbidden forbids each pair.
+var controllerServices = []string{"internal/dc/kdc", "internal/dc/ldapd", "internal/dc/cldapd", "internal/dc/dnsd", "internal/dc/kpasswdd"}
+
+const controllerReason = "a service of the controller is read and tested without the others: what two need is the directory's or account's"
+
 // testOnly packages may be imported by tests and by nothing that is shipped.
 var testOnly = map[string]string{
 	"internal/lab":     "test support starts programs and has no place in the product",

@@ -8,6 +8,8 @@
 //	u attribute key            the only entry with that value
 //	f link source target data  a link, forward, in the order of its targets
 //	b link target source data  the same link, backward
+//	p GUID name                what belongs to the entry and is no attribute
+//	m name                     a fact about the whole directory
 //
 // A link is two rows and never part of an entry, so that a group with a hundred
 // thousand members is changed by as little as one with two. The revision of row

@@ -175,8 +175,8 @@ func claim(tx store.Tx, key []byte, row indexRow, g dtyp.GUID) error {
 	return tx.Put(key, g[:])
 }
 
-// Delete removes an entry that has no children and no links: [Table.Unlink] and
-// [Table.UnlinkAll] come before. It fails with ErrNotFound, ErrHasChildren and
+// Delete removes an entry that has no children and no links, with its private rows:
+// [Table.Unlink] and [Table.UnlinkAll] come before. It fails with ErrNotFound, ErrHasChildren and
 // ErrHasLinks.
 func (t *Table) Delete(tx store.Tx, g dtyp.GUID) error {
 	e, err := t.Get(tx, g)
@@ -197,7 +197,11 @@ func (t *Table) Delete(tx store.Tx, g dtyp.GUID) error {
 	if err != nil {
 		return err
 	}
-	keys := [][]byte{entryKey(g), createdKey(g), childKey(e.Parent, e.Name)}
+	keys, err := privateKeys(tx, g)
+	if err != nil {
+		return err
+	}
+	keys = append(keys, entryKey(g), createdKey(g), childKey(e.Parent, e.Name))
 	for key := range was {
 		keys = append(keys, []byte(key))
 	}
