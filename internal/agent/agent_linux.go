@@ -203,7 +203,9 @@ func (a *Agent) use(c config.Config) {
 }
 
 // resolveAgain finds the accounts of a lease of the journal under the present
-// configuration.
+// configuration and specs. A lease whose spec is gone goes on by the names of its
+// accounts, but only if the host's own identity read them before: it never takes
+// the place of a plug-in's, which may be another domain member with other rights.
 func (a *Agent) resolveAgain(l lease.Lease) ([]target, account.Profile, error) {
 	set := a.settings.Load()
 	profile, err := profileOf(l.Options, set.cfg)
@@ -215,6 +217,9 @@ func (a *Agent) resolveAgain(l lease.Lease) ([]target, account.Profile, error) {
 			targets, err := a.specTargets(set, s.parsed)
 			return targets, profile, err
 		}
+	}
+	if l.Plugin != "" {
+		return nil, account.Profile{}, notFound("credential spec %q is gone or unusable, and nothing else has the input of its plug-in %s", l.Spec, l.Plugin)
 	}
 	var targets []target
 	for _, acc := range l.Accounts {

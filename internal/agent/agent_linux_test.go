@@ -457,6 +457,86 @@ func TestRollover(t *testing.T) {
 	}
 }
 
+// The spec of a lease is removed, while the agent runs or is down: what a plug-in's
+// identity has read is never read with the host's own instead. The workload keeps
+// its files, and the lease goes on when the spec is back.
+func TestHostDoesNotStandInForAPlugin(t *testing.T) {
+	for name, removed := range map[string]func(*guard, func()){
+		"removed while the agent runs": func(g *guard, remove func()) {
+			remove()
+			eventually(t, func() error {
+				if g.specs.find("portable") != nil || g.specs.find("own") != nil {
+					return errors.New("the specs are still there")
+				}
+				return nil
+			})
+			g.follow(nil) // behind whatever follows the removal
+		},
+		"removed while the agent is down": func(g *guard, remove func()) {
+			if err := g.stop(); err != nil {
+				t.Fatal(err)
+			}
+			remove()
+			g.start(t)
+		},
+		"unusable after a restart": func(g *guard, remove func()) {
+			if err := g.stop(); err != nil {
+				t.Fatal(err)
+			}
+			remove()
+			g.writeFile(t, "specs/portable.json", `{"CmsPlugins":`)
+			g.start(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuard(t, nil)
+			g.writeFile(t, "specs/portable.json", portable(credspec.SamplePluginGUID))
+			g.writeSpec(t, "own", "webapp01")
+			g.start(t)
+			leases := map[string]lease.ID{}
+			for _, spec := range []string{"portable", "own"} {
+				r := mine("")
+				r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: spec}
+				id, err := lease.ParseID(g.create(t, r).GetId())
+				if err != nil {
+					t.Fatal(err)
+				}
+				leases[spec] = id
+			}
+			reader := func(spec string) string {
+				e := g.book.find(leases[spec])
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				if len(e.holds) == 0 {
+					return "nobody"
+				}
+				return e.holds[0].key.Host
+			}
+			removed(g, func() {
+				if err := errors.Join(os.Remove(g.base+"/specs/portable.json"), os.Remove(g.base+"/specs/own.json")); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if got := reader("own"); got != "WEB1$@CONTOSO.COM" {
+				t.Errorf("the host's own lease is kept up by %s", got)
+			}
+			if got := reader("portable"); got != "reader@CONTOSO.COM" && got != "nobody" {
+				t.Errorf("the plug-in's lease is kept up by %s", got)
+			}
+			if got := readCCache(t, g.book.find(leases["portable"]).dir.Path()).Principal.Name.String(); got != "webapp09$" {
+				t.Errorf("the plug-in's lease shows %s", got)
+			}
+			g.writeFile(t, "specs/portable.json", portable(credspec.SamplePluginGUID))
+			eventually(t, func() error {
+				if got := reader("portable"); got != "reader@CONTOSO.COM" {
+					return fmt.Errorf("with its spec back the lease is kept up by %s", got)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 func TestRestartKeepsLeases(t *testing.T) {
 	g := newGuard(t, nil)
 	g.writeSpec(t, "web", "webapp01")

@@ -564,7 +564,7 @@ func (b *book) retarget(e *entry, targets []target, profile account.Profile) {
 	}
 	old := e.holds
 	e.holds = b.open(targets, profile, e.Options.Isolated, nil)
-	e.Accounts = accounts
+	e.Accounts, e.Plugin = accounts, pluginOf(targets)
 	e.shown, e.keyed = nil, false
 	l := e.Lease
 	e.mu.Unlock()
@@ -631,10 +631,10 @@ func (b *book) takeOver(l lease.Lease, resolve restored, held map[lease.Account]
 	}
 	e := &entry{Lease: l, dir: dir}
 	if targets, profile, err := resolve(l); err != nil {
-		b.log.Error("a lease cannot be kept up: its accounts are not configured any more", slog.String("lease", l.ID.String()), slog.Any("error", err))
+		b.log.Error("a lease cannot be kept up, its files stay as they are", slog.String("lease", l.ID.String()), slog.Any("error", err))
 	} else {
 		e.keys, e.keyed = b.keysOf(l)
-		e.Accounts = accountsOf(targets)
+		e.Accounts, e.Plugin = accountsOf(targets), pluginOf(targets)
 		e.holds = b.open(targets, profile, l.Options.Isolated, held)
 	}
 	b.mu.Lock()

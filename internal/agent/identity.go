@@ -55,7 +55,19 @@ type target struct {
 	account  lease.Account
 	key      account.Key
 	identity Identity
+	plugin   string               // PluginGUID of the identity; empty for the host's own
 	services []krb5.PrincipalName // of the configuration
+}
+
+// pluginOf is the plug-in of a lease's accounts, of which a credential spec has one
+// at most; empty for none.
+func pluginOf(targets []target) string {
+	for _, t := range targets {
+		if t.plugin != "" {
+			return t.plugin
+		}
+	}
+	return ""
 }
 
 // resolver turns names into targets under one configuration.
@@ -144,12 +156,16 @@ func (r resolver) target(name, domain string, portable *credspec.HostAccountConf
 	if err != nil {
 		return target{}, err
 	}
-	return target{
+	t := target{
 		account:  lease.Account{Name: bare, Domain: domain},
 		key:      account.Key{Realm: d.Realm, Name: strings.ToLower(bare) + "$", Host: id.Host},
 		identity: id,
 		services: services,
-	}, nil
+	}
+	if portable != nil {
+		t.plugin = portable.PluginGUID
+	}
+	return t, nil
 }
 
 // serviceNames reads service principal names as Kerberos names.

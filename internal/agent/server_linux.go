@@ -203,7 +203,7 @@ func (s server) order(set *settings, c caller, r *agentapi.CreateLeaseRequest, s
 	}
 	o := order{
 		lease: lease.Lease{
-			ID: lease.NewID(), Spec: sub.spec, Accounts: accountsOf(sub.targets), Owner: owner, Creator: c.UID,
+			ID: lease.NewID(), Spec: sub.spec, Accounts: accountsOf(sub.targets), Plugin: pluginOf(sub.targets), Owner: owner, Creator: c.UID,
 			Options: options, Created: s.a.cfg.Now().UTC().Truncate(time.Second),
 		},
 		targets: sub.targets, profile: profile, total: set.cfg.Quotas.AllLeases,

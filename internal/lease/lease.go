@@ -19,6 +19,10 @@ import (
 // MountPoint is where a container sees its lease's directory.
 const MountPoint = "/run/gmsa"
 
+// SettingKDC is the setting of a credential cache in which gmsa notes which
+// controller issued a ticket, for klist to show; other programs ignore it.
+const SettingKDC = "gmsa_kdc_called"
+
 // The names of a lease's files, in its directory and below [AccountsDir]/NAME.
 const (
 	CCacheName       = "ccache"        // MIT credential cache, version 4
@@ -154,7 +158,11 @@ type Lease struct {
 	// Accounts has at least one element; the first is the primary account,
 	// whose files lie at the top of the directory.
 	Accounts []Account `json:"accounts"`
-	Owner    Owner     `json:"owner"`
+	// Plugin is the PluginGUID of the credential spec if a plug-in yields the
+	// identity that reads the passwords; empty for the host's own. The plug-in's
+	// input, which may be a password, stays in the spec alone.
+	Plugin string `json:"plugin,omitempty"`
+	Owner  Owner  `json:"owner"`
 	// Creator is the uid of the process that asked for the lease, against
 	// whose quota it counts.
 	Creator uint32 `json:"creator"`
