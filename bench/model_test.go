@@ -184,11 +184,11 @@ func (m *model) Authenticate(ctx context.Context, req account.AuthRequest) (acco
 }
 
 // ServiceTicket implements account.Domain.
-func (m *model) ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+func (m *model) ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, string, error) {
 	if err := m.serve(ctx, m.TGS); err != nil {
-		return krb5.Credential{}, err
+		return krb5.Credential{}, "", err
 	}
-	return m.ticket(tgt.Client, service), nil
+	return m.ticket(tgt.Client, service), "dc1", nil
 }
 
 // ticket is one that the account's key opens.

@@ -131,11 +131,11 @@ func (d *domain) Authenticate(_ context.Context, r account.AuthRequest) (account
 	return account.Authentication{Credential: c, KVNO: uint32(d.period()) + 1, Controller: "dc1.contoso.com", Offset: d.offset}, nil
 }
 
-func (d *domain) ServiceTicket(_ context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+func (d *domain) ServiceTicket(_ context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, string, error) {
 	if len(service.Components) == 1 {
-		return krb5.Credential{}, &account.Error{Reason: account.ErrNotFound} // no user-to-user here
+		return krb5.Credential{}, "", &account.Error{Reason: account.ErrNotFound} // no user-to-user here
 	}
-	return d.ticket(tgt.Client, service), nil
+	return d.ticket(tgt.Client, service), "dc1", nil
 }
 
 func (d *domain) ticket(client krb5.Principal, service krb5.PrincipalName) krb5.Credential {

@@ -136,9 +136,22 @@ func encode(s *account.Snapshot) (*rendered, error) {
 		*f.file = secret.New(b)
 	}
 	if len(s.Credentials) > 0 {
-		v.ccache = secret.New(ccache.Cache{Principal: s.Principal, Credentials: s.Credentials, KDCOffset: s.Offset}.Append(nil))
+		v.ccache = secret.New(ccache.Cache{
+			Principal: s.Principal, Credentials: s.Credentials, Config: issuers(s), KDCOffset: s.Offset,
+		}.Append(nil))
 	}
 	return v, nil
+}
+
+// issuers note which controller issued each ticket.
+func issuers(s *account.Snapshot) []ccache.Config {
+	var list []ccache.Config
+	for i, kdc := range s.Issuers {
+		if kdc != "" {
+			list = append(list, ccache.Config{Key: lease.SettingKDC, Principal: s.Credentials[i].Server.String(), Value: []byte(kdc)})
+		}
+	}
+	return list
 }
 
 // principals are the names under which clients may ask for a ticket to the

@@ -10,13 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 )
-
-// settingKDC is the setting of a credential cache in which gmsa notes which
-// controller issued a ticket; other programs ignore it.
-const settingKDC = "gmsa_kdc_called"
 
 // ticketList is what gmsa klist prints.
 type ticketList struct {
@@ -82,7 +79,7 @@ func (a *app) ticketsOf(c ccache.Cache) ticketList {
 	list := ticketList{Client: c.Principal.String(), Tickets: []ticketView{}}
 	for _, cred := range c.Credentials {
 		v := a.viewOf(cred)
-		if kdc, ok := c.Setting(settingKDC, cred.Server.String()); ok {
+		if kdc, ok := c.Setting(lease.SettingKDC, cred.Server.String()); ok {
 			v.KDC = string(kdc)
 		}
 		list.Tickets = append(list.Tickets, v)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/kclient"
+	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 )
@@ -136,7 +137,7 @@ func keepTicket(path string, res kclient.Result) error {
 	}
 	b := ccache.AppendCredential(nil, res.Credential)
 	b = ccache.AppendConfig(b, res.Credential.Client, ccache.Config{
-		Key: settingKDC, Principal: res.Credential.Server.String(), Value: []byte(res.KDC.Host),
+		Key: lease.SettingKDC, Principal: res.Credential.Server.String(), Value: []byte(res.KDC.Host),
 	})
 	if _, err := f.Write(b); err != nil {
 		return fmt.Errorf("credential cache: %w", err)

@@ -94,6 +94,10 @@ Cached Tickets: \(2\)
         Ticket Flags 0x[0-9a-f]+ -> [a-z_ ]*pre_authent[a-z_ ]*
 .*        Kdc Called: dc1.contoso.com
 .*`, asAccount("klist", "get", "krbtgt"))
+	// The lease's own ticket, which the agent got.
+	if out := asAccount("klist"); strings.Count(out, "Cached Tickets: (1)\n") != 1 || strings.Count(out, "        Kdc Called: dc1.contoso.com\n") != 1 {
+		t.Error("klist of a lease lacks its one ticket, or where it is from")
+	}
 
 	r = gmsa(t, nil, "lease", "create", "--socket", socket, "--account", "webapp01", "--until-removed", "--keytab")
 	id := filepath.Base(strings.TrimSpace(r.stdout))

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -100,7 +101,7 @@ func seedCache() ccache.Cache {
 			seedCredential(webapp01, "krbtgt", "CONTOSO.COM"),
 			seedCredential(webapp01, "ldap", "dc01.contoso.com"),
 		},
-		Config: []ccache.Config{{Key: settingKDC, Principal: "krbtgt/CONTOSO.COM@CONTOSO.COM", Value: []byte("dc01.contoso.com")}},
+		Config: []ccache.Config{{Key: lease.SettingKDC, Principal: "krbtgt/CONTOSO.COM@CONTOSO.COM", Value: []byte("dc01.contoso.com")}},
 	}
 }
 

@@ -347,6 +347,7 @@ func (a *account) publish(shares []*share) {
 			DNSHostName: a.last.DNSHostName,
 			SPNs:        a.last.SPNs,
 			Credentials: s.tickets,
+			Issuers:     s.issuers,
 			Offset:      s.offset,
 			Initiator:   initiator,
 			Acceptor:    acceptor,
@@ -385,7 +386,7 @@ func (a *account) proveVersion(ctx context.Context, shares []*share) {
 	if !a.unproven || i < 0 {
 		return
 	}
-	cred, err := a.domain.ServiceTicket(ctx, shares[i].tickets[0], a.principal().Name)
+	cred, _, err := a.domain.ServiceTicket(ctx, shares[i].tickets[0], a.principal().Name)
 	a.heard(err)
 	if errors.Is(err, ErrNoController) {
 		return // the next turn asks again

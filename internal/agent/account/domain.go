@@ -34,8 +34,8 @@ type Domain interface {
 	Authenticate(ctx context.Context, req AuthRequest) (Authentication, error)
 
 	// ServiceTicket makes one TGS exchange with a ticket-granting ticket that
-	// Authenticate returned.
-	ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error)
+	// Authenticate returned, and names the controller that issued the ticket.
+	ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (cred krb5.Credential, controller string, err error)
 }
 
 // Salter is a [Domain] that can be asked for an account's salt before there are

@@ -500,24 +500,24 @@ func (m *model) credential(server string, ticket []byte) krb5.Credential {
 	}
 }
 
-func (h *simHost) ServiceTicket(ctx context.Context, _ krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+func (h *simHost) ServiceTicket(ctx context.Context, _ krb5.Credential, service krb5.PrincipalName) (krb5.Credential, string, error) {
 	if err := h.latency(ctx); err != nil {
-		return krb5.Credential{}, err
+		return krb5.Credential{}, "", err
 	}
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
 	c, err := h.pick("", nil)
 	if err != nil {
-		return krb5.Credential{}, err
+		return krb5.Credential{}, "", err
 	}
 	if service.Components[0] != h.m.name {
-		return h.m.credential(service.String(), nil), nil
+		return h.m.credential(service.String(), nil), "dc1", nil
 	}
 	tk := c.issue()
 	cred := h.m.credential(h.m.name, nil)
 	cred.Ticket = krb5.Ticket{Realm: h.m.realm, SName: service,
 		EncPart: krb5.EncryptedData{EType: crypto.AES256SHA1, KVNO: tk.kvno, Cipher: tk.cipher}}.Append(nil)
-	return cred, nil
+	return cred, "dc1", nil
 }
 
 // published takes over the agent's new snapshot, as a lease does, and tries its

@@ -149,14 +149,14 @@ func (d *directory) Authenticate(_ context.Context, req AuthRequest) (Authentica
 	}, KVNO: d.issued.Load(), Controller: "dc1"}, nil
 }
 
-func (d *directory) ServiceTicket(_ context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+func (d *directory) ServiceTicket(_ context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, string, error) {
 	defer d.enter()()
 	d.tickets.Add(1)
 	if err := d.failure(); err != nil {
-		return krb5.Credential{}, err
+		return krb5.Credential{}, "", err
 	}
 	if strings.HasPrefix(string(tgt.Ticket), "spoiled") {
-		return krb5.Credential{}, &Error{Reason: ErrTicket, Controller: "dc1"}
+		return krb5.Credential{}, "", &Error{Reason: ErrTicket, Controller: "dc1"}
 	}
 	if n := d.issued.Load(); n != 0 && service.Components[0] == tgt.Client.Name.Components[0] {
 		d.mu.Lock()
@@ -164,15 +164,15 @@ func (d *directory) ServiceTicket(_ context.Context, tgt krb5.Credential, servic
 		d.mu.Unlock()
 		cipher, err := k.Encrypt(nil, krb5.UsageTicket, []byte("a ticket"), rand.Reader)
 		if err != nil {
-			return krb5.Credential{}, err
+			return krb5.Credential{}, "", err
 		}
 		tgt.Ticket = krb5.Ticket{Realm: tgt.Client.Realm, SName: service,
 			EncPart: krb5.EncryptedData{EType: k.EType(), KVNO: n, Cipher: cipher}}.Append(nil)
-		return tgt, nil
+		return tgt, "dc1", nil
 	}
 	tgt.Server = krb5.Principal{Realm: tgt.Client.Realm, Name: service}
 	tgt.Ticket = []byte("ticket for " + service.String())
-	return tgt, nil
+	return tgt, "dc1", nil
 }
 
 // quickKeys makes keys that cost nothing, where only their number matters.

@@ -21,6 +21,7 @@ type share struct {
 
 	// The worker that runs the account owns these.
 	tickets   []krb5.Credential // the ticket-granting ticket first
+	issuers   []string          // the controllers that issued them
 	goodUntil time.Time
 	offset    time.Duration // of the domain's clock, when they came
 	refreshAt time.Time     // zero: now

@@ -51,6 +51,8 @@ type Snapshot struct {
 	// Credentials are the ticket-granting ticket and after it the tickets of
 	// Profile.Services. They are empty as long as the KDC gave none.
 	Credentials []krb5.Credential
+	// Issuers are the controllers that issued them, in the same order.
+	Issuers []string
 	// Offset is how far the domain's clock is ahead of the host's, for the
 	// programs that use the tickets.
 	Offset time.Duration

@@ -53,21 +53,21 @@ func (a *account) renew(ctx context.Context, s *share) error {
 		return err
 	}
 	now := a.now()
-	tickets := []krb5.Credential{auth.Credential}
+	tickets, issuers := []krb5.Credential{auth.Credential}, []string{auth.Controller}
 	life := lifeOf(auth.Credential)
 	refreshLife := life
 	for _, service := range s.profile.Services {
-		cred, err := a.domain.ServiceTicket(ctx, auth.Credential, service)
+		cred, issuer, err := a.domain.ServiceTicket(ctx, auth.Credential, service)
 		a.heard(err)
 		if err != nil {
 			a.pool.cfg.Log.Warn("no service ticket", a.attrs(slog.String("service", service.String()), slog.Any("error", err))...)
 			continue
 		}
-		tickets = append(tickets, cred)
+		tickets, issuers = append(tickets, cred), append(issuers, issuer)
 		refreshLife = min(refreshLife, cred.EndTime.Sub(now.Add(auth.Credential.EndTime.Sub(now)-life)))
 	}
 	point := refreshFrom + refreshOver*spreadOf(a.key.Host, a.key.Name, auth.Credential.EndTime.String())
-	s.tickets, s.goodUntil, s.offset = tickets, now.Add(life), auth.Offset
+	s.tickets, s.issuers, s.goodUntil, s.offset = tickets, issuers, now.Add(life), auth.Offset
 	s.refreshAt = now.Add(max(time.Duration(point*float64(refreshLife)), lookGap))
 	return nil
 }
@@ -80,7 +80,7 @@ func (a *account) tryTicket(ctx context.Context, s *share, tgt krb5.Credential) 
 	if len(s.tickets) == 0 || !a.now().Before(s.goodUntil) {
 		return nil
 	}
-	_, err := a.domain.ServiceTicket(ctx, tgt, krb5.NewName(krb5.NameSrvInst, "krbtgt", a.key.Realm))
+	_, _, err := a.domain.ServiceTicket(ctx, tgt, krb5.NewName(krb5.NameSrvInst, "krbtgt", a.key.Realm))
 	if !errors.Is(err, ErrTicket) {
 		return nil // whatever else is wrong, it is not this ticket
 	}

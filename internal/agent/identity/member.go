@@ -89,12 +89,12 @@ func (m *member) Salt(ctx context.Context, client krb5.Principal, controller str
 }
 
 // ServiceTicket implements account.Domain.
-func (m *member) ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, error) {
+func (m *member) ServiceTicket(ctx context.Context, tgt krb5.Credential, service krb5.PrincipalName) (krb5.Credential, string, error) {
 	res, err := m.domain.Kerberos().TGS(ctx, kclient.TGSRequest{TGT: tgt, Server: service})
 	if err != nil {
-		return krb5.Credential{}, explain(err, controllerOf(err))
+		return krb5.Credential{}, "", explain(err, controllerOf(err))
 	}
-	return res.Credential, nil
+	return res.Credential, res.KDC.Host, nil
 }
 
 func controllerOf(err error) string {

@@ -82,8 +82,8 @@ func TestAJoinedHostReadsAPasswordAndAuthenticatesWithIt(t *testing.T) {
 	if err != nil || auth.Controller != "dc1.contoso.com" {
 		t.Fatalf("%+v, %v", auth, err)
 	}
-	ticket, err := id.Domain.ServiceTicket(t.Context(), auth.Credential, krb5.NewName(krb5.NameSrvHst, "ldap", "dc1.contoso.com"))
-	if err != nil || ticket.Server.Name.String() != "ldap/dc1.contoso.com" {
+	ticket, issuer, err := id.Domain.ServiceTicket(t.Context(), auth.Credential, krb5.NewName(krb5.NameSrvHst, "ldap", "dc1.contoso.com"))
+	if err != nil || issuer != "dc1.contoso.com" || ticket.Server.Name.String() != "ldap/dc1.contoso.com" {
 		t.Errorf("%v, %v", ticket.Server, err)
 	}
 	req.Salt = "CONTOSO.COMhostwas.contoso.com"
