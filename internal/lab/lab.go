@@ -56,6 +56,7 @@ var packages = map[string]string{
 	"ldbsearch":       "ldb-tools",
 	"mmdebstrap":      "mmdebstrap",
 	"nsenter":         "util-linux",
+	"net":             "samba-common-bin",
 	"openssl":         "openssl",
 	"postgres":        "postgresql",
 	"psql":            "postgresql",
