@@ -166,6 +166,18 @@ var encETypes = []struct {
 	{EncRC4, crypto.RC4HMAC},
 }
 
+// AccountType is the attribute sAMAccountType: [MS-SAMR] 2.2.1.9. It follows from the
+// class, userAccountControl and groupType.
+type AccountType uint32
+
+// The account types of security principals.
+const (
+	AccountGroup   AccountType = 0x10000000 // SAM_GROUP_OBJECT: global and universal groups
+	AccountAlias   AccountType = 0x20000000 // SAM_ALIAS_OBJECT: domain-local groups
+	AccountUser    AccountType = 0x30000000 // SAM_USER_OBJECT
+	AccountMachine AccountType = 0x30000001 // SAM_MACHINE_ACCOUNT: hosts, controllers, gMSAs and sMSAs
+)
+
 // GroupType is the attribute groupType: [MS-ADTS] 2.2.12.
 type GroupType uint32
 

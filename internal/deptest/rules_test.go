@@ -78,9 +78,10 @@ const controllerReason = "a service of the controller is read and tested without
 
 // testOnly packages may be imported by tests and by nothing that is shipped.
 var testOnly = map[string]string{
-	"internal/lab":     "test support starts programs and has no place in the product",
-	"internal/deptest": "it holds rules, no code",
-	"bench":            "it measures the product beside its peers, and starts them with the lab",
+	"internal/lab":       "test support starts programs and has no place in the product",
+	"internal/deptest":   "it holds rules, no code",
+	"internal/dc/dctest": "it makes domains for the tests of the controller's packages",
+	"bench":              "it measures the product beside its peers, and starts them with the lab",
 }
 
 // names that say nothing about what a package holds.
