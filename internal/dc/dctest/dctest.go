@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
@@ -47,7 +48,7 @@ func New(t testing.TB) *Domain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	passwords := noPasswords{}
+	passwords := &account.Passwords{}
 	d.Directory, err = directory.Create(t.Context(), directory.Config{Store: s, Schema: sch, Seal: seal,
 		Passwords: passwords, Audit: d.Events, Now: d.Clock.Now, Rand: rand.Reader}, directory.Domain{
 		DNSName: "contoso.com", NetBIOS: "CONTOSO", Site: "Default-First-Site-Name", Host: "dc1",
@@ -67,24 +68,6 @@ func New(t testing.TB) *Domain {
 
 // loadSchema reads the tables once for all tests of a process: a schema is immutable.
 var loadSchema = sync.OnceValues(schema.Load)
-
-// noPasswords keeps no keys: an account that is given a password only has had one set.
-type noPasswords struct{}
-
-func (noPasswords) Set(w *directory.Writer, e *rows.Entry, _ directory.NewPassword) error {
-	at, ok := w.Schema().Attribute("pwdLastSet")
-	if !ok {
-		return errors.New("no pwdLastSet")
-	}
-	e.Values[at] = [][]byte{[]byte("134403029449736700")}
-	return nil
-}
-
-func (p noPasswords) RandomKeys(w *directory.Writer, e *rows.Entry) error {
-	return p.Set(w, e, directory.NewPassword{})
-}
-
-func (noPasswords) KVNO(*directory.Reader, *rows.Entry) (uint32, bool, error) { return 0, false, nil }
 
 // Password is a password as the directory takes it, in UTF-16LE.
 func Password(ascii string) secret.Bytes {

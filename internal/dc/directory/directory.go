@@ -145,9 +145,9 @@ func (d *Directory) Schema() *schema.Schema { return d.cfg.Schema }
 // Now is the directory's time.
 func (d *Directory) Now() time.Time { return d.cfg.Now() }
 
-// Changes counts the updates that were committed since the directory was opened. What
-// was computed from the directory may be kept for as long as the number that was read
-// before stays the same.
+// Changes counts the updates that were committed since the directory was opened, without
+// those that only counted logons (PrivateLogon). What was computed from the directory may
+// be kept for as long as the number that was read before stays the same.
 func (d *Directory) Changes() uint64 { return d.changes.Load() }
 
 // Ring is the root keys as they are now.
@@ -164,11 +164,11 @@ func (d *Directory) View(ctx context.Context, fn func(*Reader) error) error {
 // fn may run more than once and must have no effect but through its Writer. One Update
 // writes at most what a transaction of the store holds.
 func (d *Directory) Update(ctx context.Context, fn func(*Writer) error) error {
-	var rootKeys bool
+	var rootKeys, counts bool
 	err := d.cfg.Store.Update(ctx, func(tx store.Tx) error {
 		w := &Writer{Reader: *d.reader(tx), tx: tx}
 		err := fn(w)
-		rootKeys = w.rootKeys
+		rootKeys, counts = w.rootKeys, w.counts
 		return err
 	})
 	if err != nil {
@@ -179,7 +179,9 @@ func (d *Directory) Update(ctx context.Context, fn func(*Writer) error) error {
 			return fmt.Errorf("read root keys after a change: %w", err)
 		}
 	}
-	d.changes.Add(1)
+	if counts {
+		d.changes.Add(1)
+	}
 	return nil
 }
 

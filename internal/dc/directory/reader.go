@@ -24,6 +24,9 @@ const (
 	// PrivateFounding marks the root key with which a domain began: its value is one
 	// byte. See kds.RootKey.
 	PrivateFounding = "founding"
+	// PrivateLogon is what package account counts of an account's logons. Writing it is no
+	// change of the directory: see Directory.Changes.
+	PrivateLogon = "logon"
 )
 
 // Reader reads one state of the directory without access control. It holds for the

@@ -20,6 +20,8 @@ type Writer struct {
 	tx store.Tx
 	// rootKeys says that a root key was written or deleted.
 	rootKeys bool
+	// counts says that something was written besides counters of logons.
+	counts bool
 }
 
 // Insert writes a new object. It fails as rows.Table.Insert does.
@@ -42,26 +44,35 @@ func (w *Writer) Delete(e *rows.Entry) error {
 }
 
 func (w *Writer) notice(e *rows.Entry) {
+	w.counts = true
 	for _, class := range e.Values[w.known.objectClass] {
 		w.rootKeys = w.rootKeys || string(class) == "msKds-ProvRootKey"
 	}
 }
 
 // Link writes a link. It fails as rows.Table.Link does.
-func (w *Writer) Link(a *schema.Attribute, l rows.Link) error { return w.table.Link(w.tx, a, l) }
+func (w *Writer) Link(a *schema.Attribute, l rows.Link) error {
+	w.counts = true
+	return w.table.Link(w.tx, a, l)
+}
 
 // Unlink removes a link. It fails with rows.ErrNotFound.
-func (w *Writer) Unlink(a *schema.Attribute, l rows.Link) error { return w.table.Unlink(w.tx, a, l) }
+func (w *Writer) Unlink(a *schema.Attribute, l rows.Link) error {
+	w.counts = true
+	return w.table.Unlink(w.tx, a, l)
+}
 
 // UnlinkAll removes at most limit links to and from an object and reports whether there
 // are more.
 func (w *Writer) UnlinkAll(g dtyp.GUID, limit int) (more bool, err error) {
+	w.counts = true
 	return w.table.UnlinkAll(w.tx, g, limit)
 }
 
 // SetPrivate encrypts and writes a private row of an object; a value of no bytes
 // removes it.
 func (w *Writer) SetPrivate(g dtyp.GUID, name string, value secret.Bytes) error {
+	w.counts = w.counts || name != PrivateLogon
 	w.rootKeys = w.rootKeys || name == PrivateRootKey || name == PrivateFounding
 	if value.Len() == 0 {
 		return w.table.SetPrivate(w.tx, g, name, nil)
@@ -92,5 +103,6 @@ func (w *Writer) NextSID() (dtyp.SID, error) {
 	if rid >= 1<<30 {
 		return dtyp.SID{}, errors.New("the domain has no more RIDs to give")
 	}
+	w.counts = true
 	return w.domain.SID.Child(rid), rows.SetMeta(w.tx, metaNextRID, binary.BigEndian.AppendUint32(nil, rid+1))
 }
