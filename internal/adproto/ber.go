@@ -42,7 +42,7 @@ func MessageSize(prefix []byte, limit int) (int, error) {
 // depth at most [MaxMessageDepth]. Behind it a decoder that trusts lengths
 // cannot be made to allocate more than a small multiple of b.
 func CheckMessage(b []byte) error {
-	tag, body, rest, err := readTLV(b)
+	tag, body, rest, err := ReadElement(b)
 	switch {
 	case err != nil:
 		return err
@@ -60,7 +60,7 @@ func checkElements(b []byte, depth int) error {
 		return fmt.Errorf("adproto: LDAP message nests deeper than %d", MaxMessageDepth)
 	}
 	for len(b) > 0 {
-		tag, body, rest, err := readTLV(b)
+		tag, body, rest, err := ReadElement(b)
 		if err != nil {
 			return err
 		}
@@ -115,8 +115,9 @@ func tlvHeader(b []byte) (header, body int, err error) {
 	return 2 + n, length, nil
 }
 
-// readTLV splits the first element off b.
-func readTLV(b []byte) (tag byte, body, rest []byte, err error) {
+// ReadElement splits the first element off b: its tag, its content, and what follows
+// it. Lengths are definite and in at most four octets; tags are one octet.
+func ReadElement(b []byte) (tag byte, body, rest []byte, err error) {
 	header, length, err := tlvHeader(b)
 	if err != nil {
 		return 0, nil, nil, err
@@ -127,8 +128,8 @@ func readTLV(b []byte) (tag byte, body, rest []byte, err error) {
 	return b[0], b[header : header+length], b[header+length:], nil
 }
 
-// appendTLV writes an element with the shortest length.
-func appendTLV(dst []byte, tag byte, body []byte) []byte {
+// AppendElement writes an element with the shortest length.
+func AppendElement(dst []byte, tag byte, body []byte) []byte {
 	dst = append(dst, tag)
 	n := len(body)
 	switch {

@@ -95,7 +95,7 @@ func parseHexValue(ava AVA, s string) (AVA, byte, string, error) {
 	if err != nil {
 		return ava, 0, "", fmt.Errorf("bad hexadecimal value %q", s)
 	}
-	tag, body, after, err := readTLV(b)
+	tag, body, after, err := ReadElement(b)
 	if err != nil || len(after) != 0 || tag&constructed != 0 {
 		return ava, 0, "", fmt.Errorf("value %q is not the BER of a string", s)
 	}

@@ -8,10 +8,12 @@ import (
 )
 
 // Limits of a filter. A filter is hostile input to a controller: depth bounds
-// the recursion, the size everything else.
+// the recursion, the size everything else; the number of parts keeps a filter of
+// many small ones from taking a hundred times its size in memory.
 const (
 	MaxFilterDepth = 64
 	MaxFilterSize  = 1 << 20 // bytes of text or BER
+	MaxFilterParts = 1 << 13 // comparisons, operators and parts of substrings in BER
 )
 
 // FilterKind is the choice of RFC 4511, Section 4.5.1.7; the values are the

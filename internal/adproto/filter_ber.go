@@ -22,47 +22,50 @@ func (f Filter) Append(dst []byte) []byte {
 	case FilterExtensible:
 		body = f.appendExtensibleBER()
 	default:
-		body = appendTLV(body, tagOctetString, []byte(f.Attr))
-		body = appendTLV(body, tagOctetString, f.Value)
+		body = AppendElement(body, tagOctetString, []byte(f.Attr))
+		body = AppendElement(body, tagOctetString, f.Value)
 	}
-	return appendTLV(dst, tag, body)
+	return AppendElement(dst, tag, body)
 }
 
 func (f Filter) appendSubstringsBER() []byte {
 	var parts []byte
 	if f.Initial != nil {
-		parts = appendTLV(parts, contextClass, f.Initial)
+		parts = AppendElement(parts, contextClass, f.Initial)
 	}
 	for _, a := range f.Any {
-		parts = appendTLV(parts, contextClass|1, a)
+		parts = AppendElement(parts, contextClass|1, a)
 	}
 	if f.Final != nil {
-		parts = appendTLV(parts, contextClass|2, f.Final)
+		parts = AppendElement(parts, contextClass|2, f.Final)
 	}
-	return appendTLV(appendTLV(nil, tagOctetString, []byte(f.Attr)), tagSequence, parts)
+	return AppendElement(AppendElement(nil, tagOctetString, []byte(f.Attr)), tagSequence, parts)
 }
 
 func (f Filter) appendExtensibleBER() []byte {
 	var body []byte
 	if f.Rule != "" {
-		body = appendTLV(body, contextClass|1, []byte(f.Rule))
+		body = AppendElement(body, contextClass|1, []byte(f.Rule))
 	}
 	if f.Attr != "" {
-		body = appendTLV(body, contextClass|2, []byte(f.Attr))
+		body = AppendElement(body, contextClass|2, []byte(f.Attr))
 	}
-	body = appendTLV(body, contextClass|3, f.Value)
+	body = AppendElement(body, contextClass|3, f.Value)
 	if f.DNAttrs {
-		body = appendTLV(body, contextClass|4, []byte{0xff})
+		body = AppendElement(body, contextClass|4, []byte{0xff})
 	}
 	return body
 }
+
+var errManyParts = fmt.Errorf("more than %d parts", MaxFilterParts)
 
 // ParseFilterBER reads one filter that fills b: RFC 4511, Section 4.5.1.7.
 func ParseFilterBER(b []byte) (Filter, error) {
 	if len(b) > MaxFilterSize {
 		return Filter{}, fmt.Errorf("adproto: filter of %d bytes, limit %d", len(b), MaxFilterSize)
 	}
-	f, rest, err := parseFilterBER(b, 1)
+	parts := MaxFilterParts
+	f, rest, err := parseFilterBER(b, 1, &parts)
 	if err != nil {
 		return Filter{}, fmt.Errorf("adproto: filter: %w", err)
 	}
@@ -72,11 +75,15 @@ func ParseFilterBER(b []byte) (Filter, error) {
 	return f, nil
 }
 
-func parseFilterBER(b []byte, depth int) (f Filter, rest []byte, err error) {
+// parseFilterBER reads the first filter of b; parts is how many more may come.
+func parseFilterBER(b []byte, depth int, parts *int) (f Filter, rest []byte, err error) {
 	if depth > MaxFilterDepth {
 		return f, nil, fmt.Errorf("deeper than %d", MaxFilterDepth)
 	}
-	tag, body, rest, err := readTLV(b)
+	if *parts--; *parts < 0 {
+		return f, nil, errManyParts
+	}
+	tag, body, rest, err := ReadElement(b)
 	if err != nil {
 		return f, nil, err
 	}
@@ -90,11 +97,11 @@ func parseFilterBER(b []byte, depth int) (f Filter, rest []byte, err error) {
 	}
 	switch f.Kind {
 	case FilterAnd, FilterOr, FilterNot:
-		err = f.parseChildren(body, depth)
+		err = f.parseChildren(body, depth, parts)
 	case FilterPresent:
 		f.Attr = string(body)
 	case FilterSubstrings:
-		err = f.parseSubstringsBER(body)
+		err = f.parseSubstringsBER(body, parts)
 	case FilterExtensible:
 		err = f.parseExtensibleBER(body)
 	default:
@@ -106,9 +113,9 @@ func parseFilterBER(b []byte, depth int) (f Filter, rest []byte, err error) {
 	return f, rest, err
 }
 
-func (f *Filter) parseChildren(body []byte, depth int) error {
+func (f *Filter) parseChildren(body []byte, depth int, parts *int) error {
 	for len(body) > 0 {
-		c, rest, err := parseFilterBER(body, depth+1)
+		c, rest, err := parseFilterBER(body, depth+1, parts)
 		if err != nil {
 			return err
 		}
@@ -122,7 +129,7 @@ func (f *Filter) parseChildren(body []byte, depth int) error {
 
 // octets reads one element that must have the tag.
 func octets(b []byte, want byte) (body, rest []byte, err error) {
-	tag, body, rest, err := readTLV(b)
+	tag, body, rest, err := ReadElement(b)
 	if err == nil && tag != want {
 		err = fmt.Errorf("tag %#02x, want %#02x", tag, want)
 	}
@@ -145,7 +152,7 @@ func (f *Filter) parseComparison(body []byte) error {
 	return nil
 }
 
-func (f *Filter) parseSubstringsBER(body []byte) error {
+func (f *Filter) parseSubstringsBER(body []byte, budget *int) error {
 	attr, rest, err := octets(body, tagOctetString)
 	if err != nil {
 		return err
@@ -160,9 +167,12 @@ func (f *Filter) parseSubstringsBER(body []byte) error {
 	f.Attr = string(attr)
 	last := -1
 	for len(parts) > 0 {
-		tag, v, rest, err := readTLV(parts)
+		tag, v, rest, err := ReadElement(parts)
 		if err != nil {
 			return err
+		}
+		if *budget--; *budget < 0 {
+			return errManyParts
 		}
 		n := int(tag) - contextClass
 		if len(v) == 0 || n < 0 || n > 2 || last == 2 || n == 0 && last >= 0 {
@@ -185,7 +195,7 @@ func (f *Filter) parseSubstringsBER(body []byte) error {
 func (f *Filter) parseExtensibleBER(body []byte) error {
 	last := byte(0)
 	for len(body) > 0 {
-		tag, v, rest, err := readTLV(body)
+		tag, v, rest, err := ReadElement(body)
 		if err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func TestBadFilters(t *testing.T) {
 	}
 	deep := []byte("\x87\x01a")
 	for range MaxFilterDepth {
-		deep = appendTLV(nil, 0xa2, deep)
+		deep = AppendElement(nil, 0xa2, deep)
 	}
 	if _, err := ParseFilterBER(deep); err == nil {
 		t.Error("no limit of depth")
@@ -123,7 +123,7 @@ func TestMessageSizeAndShape(t *testing.T) {
 			t.Errorf("%s: accepted with %d bytes", h, n)
 		}
 	}
-	good := appendTLV(nil, tagSequence, appendTLV([]byte{2, 1, 1}, 0x63, appendTLV(nil, tagOctetString, make([]byte, 300))))
+	good := AppendElement(nil, tagSequence, AppendElement([]byte{2, 1, 1}, 0x63, AppendElement(nil, tagOctetString, make([]byte, 300))))
 	if err := CheckMessage(good); err != nil {
 		t.Error(err)
 	}
@@ -134,7 +134,7 @@ func TestMessageSizeAndShape(t *testing.T) {
 	}
 	deep := []byte{}
 	for range MaxMessageDepth + 2 {
-		deep = appendTLV(nil, tagSequence, deep)
+		deep = AppendElement(nil, tagSequence, deep)
 	}
 	for name, b := range map[string][]byte{
 		"trailing bytes": append(slices.Clip(good), 0), "a child longer than its parent": msg("30040482ffff"),

@@ -9,20 +9,26 @@ const (
 
 // Extended operations: RFC 4511, Section 4.14; RFC 4532.
 const (
-	OIDStartTLS = "1.3.6.1.4.1.1466.20037"
-	OIDWhoAmI   = "1.3.6.1.4.1.4203.1.11.3"
+	OIDStartTLS            = "1.3.6.1.4.1.1466.20037"
+	OIDWhoAmI              = "1.3.6.1.4.1.4203.1.11.3"
+	OIDNoticeDisconnection = "1.3.6.1.4.1.1466.20036" // sent by the server alone
 )
 
 // Controls: [MS-ADTS] 3.1.1.3.4.1, RFC 2696, RFC 2891, RFC 3296.
 const (
-	ControlPaged       = "1.2.840.113556.1.4.319"
-	ControlSort        = "1.2.840.113556.1.4.473"
-	ControlShowDeleted = "1.2.840.113556.1.4.417"
-	ControlExtendedDN  = "1.2.840.113556.1.4.529"
-	ControlSDFlags     = "1.2.840.113556.1.4.801"
-	ControlTreeDelete  = "1.2.840.113556.1.4.805"
-	ControlDomainScope = "1.2.840.113556.1.4.1339"
-	ControlManageDsaIT = "2.16.840.1.113730.3.4.2"
+	ControlPaged            = "1.2.840.113556.1.4.319"
+	ControlSort             = "1.2.840.113556.1.4.473"
+	ControlSortResponse     = "1.2.840.113556.1.4.474"
+	ControlShowDeleted      = "1.2.840.113556.1.4.417"
+	ControlShowRecycled     = "1.2.840.113556.1.4.2064"
+	ControlDeactivatedLinks = "1.2.840.113556.1.4.2065"
+	ControlExtendedDN       = "1.2.840.113556.1.4.529"
+	ControlLazyCommit       = "1.2.840.113556.1.4.619"
+	ControlSDFlags          = "1.2.840.113556.1.4.801"
+	ControlTreeDelete       = "1.2.840.113556.1.4.805"
+	ControlPermissiveModify = "1.2.840.113556.1.4.1413"
+	ControlDomainScope      = "1.2.840.113556.1.4.1339"
+	ControlManageDsaIT      = "2.16.840.1.113730.3.4.2"
 )
 
 // Capabilities of the rootDSE: [MS-ADTS] 3.1.1.3.4.3.
