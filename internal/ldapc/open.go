@@ -14,6 +14,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/ldapc/protect"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/gss"
 	"github.com/opengmsa/opengmsa/secret"
@@ -238,7 +239,8 @@ func (o *opening) bindKerberos() error {
 	if r.g.buffered() {
 		return fmt.Errorf("bind: %w: bytes follow the answer in plain text", ErrNotEncrypted)
 	}
-	o.conn, err = newSealedConn(o.conn, gctx, uint32(min(o.cfg.MaxMessage, adproto.MaxSASLBuffer)), offer.MaxBuffer)
+	o.conn, err = protect.NewConn(o.conn, protect.Config{Context: gctx, Seal: true,
+		MaxRead: uint32(min(o.cfg.MaxMessage, adproto.MaxSASLBuffer)), PeerMax: offer.MaxBuffer})
 	return err
 }
 
@@ -249,7 +251,7 @@ func (o *opening) initiator() (initiator, error) {
 	cfg := gss.InitiatorConfig{Credential: *o.cfg.Kerberos, Flags: gss.DefaultFlags, Now: o.cfg.Now, Rand: o.cfg.Rand}
 	if o.info.TLS != nil {
 		var err error
-		if cfg.ChannelBindings, err = endPointBinding(o.info.TLS.PeerCertificates[0]); err != nil {
+		if cfg.ChannelBindings, err = protect.EndPointBinding(o.info.TLS.PeerCertificates[0]); err != nil {
 			return nil, err
 		}
 		cfg.Flags = gss.FlagMutual

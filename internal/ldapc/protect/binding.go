@@ -1,4 +1,4 @@
-package ldapc
+package protect
 
 import (
 	"crypto"
@@ -15,10 +15,10 @@ import (
 // RFC 5929 could use, so that no channel binding is defined for it.
 var ErrNoBinding = errors.New("certificate has no tls-server-end-point channel binding")
 
-// endPointBinding is the channel binding of a TLS server's certificate: its
+// EndPointBinding is the channel binding of a TLS server's certificate: its
 // hash by the hash function of its own signature, where MD5 and SHA-1 become
 // SHA-256 (RFC 5929, Section 4.1).
-func endPointBinding(cert *x509.Certificate) (*gss.ChannelBindings, error) {
+func EndPointBinding(cert *x509.Certificate) (*gss.ChannelBindings, error) {
 	var hash crypto.Hash
 	switch cert.SignatureAlgorithm {
 	case x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
@@ -29,7 +29,7 @@ func endPointBinding(cert *x509.Certificate) (*gss.ChannelBindings, error) {
 	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
 		hash = crypto.SHA512
 	default:
-		return nil, fmt.Errorf("ldapc: %v: %w", cert.SignatureAlgorithm, ErrNoBinding)
+		return nil, fmt.Errorf("protect: %v: %w", cert.SignatureAlgorithm, ErrNoBinding)
 	}
 	h := hash.New()
 	h.Write(cert.Raw)
