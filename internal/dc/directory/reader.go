@@ -36,6 +36,9 @@ type Reader struct {
 	r store.Reader
 }
 
+// HighestUSN is the update sequence number of the last update that this state contains.
+func (r *Reader) HighestUSN() uint64 { return r.r.Revision() }
+
 // Get reads an object. It fails with rows.ErrNotFound.
 func (r *Reader) Get(g dtyp.GUID) (*rows.Entry, error) { return r.table.Get(r.r, g) }
 
