@@ -1,6 +1,6 @@
 //go:build unix
 
-package linelog
+package event
 
 import (
 	"fmt"

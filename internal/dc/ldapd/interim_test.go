@@ -1,0 +1,35 @@
+package ldapd
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/opengmsa/opengmsa/internal/dc/directory"
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/gss"
+	"github.com/opengmsa/opengmsa/secret"
+)
+
+type nobody struct{}
+
+func (nobody) Bind(context.Context, string, secret.Bytes, netip.AddrPort) (directory.Caller, error) {
+	return directory.Caller{}, errors.New("x")
+}
+func (nobody) FromTicket(context.Context, krb5.EncTicketPart, krb5.Principal, netip.AddrPort) (directory.Caller, error) {
+	return directory.Caller{}, errors.New("x")
+}
+func (nobody) ServiceKeys() gss.KeyFunc { return nil }
+
+type Ops interface {
+	Search(ctx context.Context, c directory.Caller, q directory.SearchRequest, yield func(directory.SearchEntry) error) (directory.SearchResult, error)
+	Compare(ctx context.Context, c directory.Caller, dn, attribute string, value []byte) (bool, error)
+	Add(ctx context.Context, c directory.Caller, q directory.AddRequest) error
+	Modify(ctx context.Context, c directory.Caller, q directory.ModifyRequest) error
+	Delete(ctx context.Context, c directory.Caller, q directory.DeleteRequest) error
+	ModifyDN(ctx context.Context, c directory.Caller, q directory.ModifyDNRequest) error
+}
+type readOnly struct {
+	*directory.Directory
+	Ops
+}
