@@ -12,6 +12,8 @@ import (
 	"github.com/opengmsa/opengmsa/internal/kclient"
 	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/internal/locate"
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/secret"
 )
 
 // relay stands between a session and the lab's controller and plays a second
@@ -149,6 +151,54 @@ func TestReadsSurviveTheDeathOfAController(t *testing.T) {
 			r.become("")
 			d.Locator().Forget()
 			within(t, 2*time.Second, "when it is back", read)
+		})
+	}
+}
+
+// Two real controllers of one domain, of which the one in use freezes or is killed:
+// password, ticket and a new host's logon come from the other within a second.
+func TestTwoControllers(t *testing.T) {
+	dc1 := lab.Samba(t, lab.SambaConfig{Private: true})
+	dc2 := dc1.Join(t, "dc2")
+	cfg := config(t, dc1)
+	cfg.Locate = locate.Config{Domain: lab.DNSDomain, Servers: []string{dc1.IP.String(), dc2.IP.String()}, Now: dc1.Now}
+	controllers := map[string]*lab.DC{dc1.Host: dc1, dc2.Host: dc2}
+	for death, do := range map[string]struct{ end, mend func(*lab.DC, testing.TB) }{
+		"frozen": {(*lab.DC).Pause, (*lab.DC).Resume},
+		"killed": {(*lab.DC).Kill, (*lab.DC).Start},
+	} {
+		t.Run(death, func(t *testing.T) {
+			d := domain(t, cfg)
+			s, fresh := session(t, d, password(t, "web1$")), session(t, d, password(t, "web2$"))
+			var from string
+			read := func(s *ad.Session) func() error {
+				return func() error {
+					p, err := s.ManagedPassword(t.Context(), name(t, "webapp01"), ad.Hint{})
+					from = p.Controller
+					return err
+				}
+			}
+			ticket := func() error {
+				_, err := d.Kerberos().AS(t.Context(), kclient.ASRequest{
+					Client: krb5.NewName(krb5.NamePrincipal, "web1$"), Secret: kclient.Password(secret.Copy([]byte(lab.ComputerPassword("web1")))),
+				})
+				return err
+			}
+			within(t, 5*time.Second, "a password before", read(s))
+			within(t, 5*time.Second, "a ticket before", ticket)
+			before := from
+			in, ok := controllers[before]
+			if !ok {
+				t.Fatalf("the password is from %q", before)
+			}
+			do.end(in, t)
+			defer do.mend(in, t)
+			within(t, time.Second, "a password at once after", read(s))
+			within(t, time.Second, "a ticket at once after", ticket)
+			within(t, time.Second, "a host that logs on now", read(fresh))
+			if from == before || controllers[from] == nil {
+				t.Errorf("%s is dead, and the password is from %q", before, from)
+			}
 		})
 	}
 }

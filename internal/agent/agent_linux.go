@@ -282,6 +282,7 @@ func (a *Agent) Reload() (warnings []string, err error) {
 	a.specs.setDirs(next.CredentialSpecs)
 	a.specs.scan()
 	a.follow(nil)
+	a.book.pool.Wake() // whoever has set the clock reloads, and need not wait until that is noticed
 	a.log.Info("configuration reloaded")
 	for _, fixed := range []struct {
 		name string

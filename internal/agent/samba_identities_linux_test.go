@@ -204,6 +204,54 @@ func checkPluginEvents(t *testing.T, g *sambaGuard) {
 	}
 }
 
+// One agent, two real domains that know nothing of each other, one credential spec:
+// each account gets the ticket of its own domain, by the host's account there, and
+// MIT's programs find either domain's KDC by the lease's krb5.conf.
+func TestALeaseOfTwoRealDomains(t *testing.T) {
+	lab.Need(t, "klist", "kvno", "kinit")
+	here, there := lab.Samba(t, lab.SambaConfig{}), lab.Samba(t, lab.SambaConfig{Realm: "FABRIKAM.TEST"})
+	there.AddGMSA(t, lab.GMSA{Name: "shop01", Readers: []string{"web1$"}})
+	g := startWith(t, joined(t, here)+strings.TrimPrefix(joined(t, there), "\ndomains:\n"))
+	write(t, g.base+"/specs/both.json", 0o644, fmt.Sprintf(`{"CmsPlugins":["ActiveDirectory"],
+"DomainJoinConfig":{"Sid":%q,"MachineAccountName":"webapp01","Guid":%q,"DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
+"ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":"webapp01","Scope":"contoso.com"},
+{"Name":"webapp01","Scope":"fabrikam.test"},{"Name":"shop01","Scope":"fabrikam.test"}]}}`, lab.DomainSID, lab.DomainGUID))
+	var l *agentapi.Lease
+	lab.Eventually(t, 10*time.Second, func() error { // the spec is noticed
+		reply, err := g.client.CreateLease(t.Context(), &agentapi.CreateLeaseRequest{
+			Subject: &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "both"}, Keytab: true,
+		})
+		l = reply.GetLease()
+		return err
+	})
+	for directory, principal := range map[string]string{
+		"accounts/webapp01@contoso.com": "webapp01$@CONTOSO.COM", "accounts/webapp01@fabrikam.test": "webapp01$@FABRIKAM.TEST",
+		"accounts/shop01": "shop01$@FABRIKAM.TEST",
+	} {
+		dir := l.GetDirectory() + "/" + directory
+		if out := asOwner(t, l, "klist", "-c", dir+"/ccache"); !strings.Contains(out, "Default principal: "+principal) {
+			t.Errorf("%s: klist:\n%s", directory, out)
+		}
+		asOwner(t, l, "kinit", "-k", "-t", dir+"/client.keytab", "-c", "MEMORY:", principal)
+		cc := filepath.Join(t.TempDir(), "cc")
+		asOwner(t, l, "cp", dir+"/ccache", cc) // kvno writes to its cache
+		if out := asOwner(t, l, "kvno", "-c", cc, "-k", dir+"/keytab", principal); !strings.Contains(out, "keytab entry valid") {
+			t.Errorf("%s: kvno:\n%s", directory, out)
+		}
+	}
+	for _, account := range []string{"shop01", "webapp01"} {
+		if _, err := g.lease(t, account, 0); kind(err) != agentapi.Kind_KIND_USAGE {
+			t.Errorf("%s without a domain, of which there are two: %v", account, err)
+		}
+	}
+	for name, want := range map[string]string{`FABRIKAM\shop01$`: "shop01$@FABRIKAM.TEST", "webapp01@contoso.com": "webapp01$@CONTOSO.COM"} {
+		reply, err := g.client.CreateLease(t.Context(), &agentapi.CreateLeaseRequest{Subject: &agentapi.CreateLeaseRequest_Account{Account: name}})
+		if err != nil || reply.GetLease().GetAccounts()[0].GetPrincipal() != want {
+			t.Errorf("%s: %v, %v, want %s", name, reply.GetLease().GetAccounts(), err, want)
+		}
+	}
+}
+
 // The host's groups count as they were when its ticket was issued: a host that is
 // added to the group while the agent holds a ticket gets the next lease at once.
 func TestAHostAddedToTheGroupWhileTheAgentRuns(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,22 +24,38 @@ import (
 // sambaGuard is an agent of the host web1, joined to a real domain.
 type sambaGuard struct {
 	base   string
+	cfg    agent.Config
 	client *agentapi.Client
+	stop   func() error
 }
 
 func startOnSamba(t *testing.T, dc *lab.DC) *sambaGuard {
 	t.Helper()
-	return startWith(t, `
-domains:
-  contoso.com:
-    servers: [`+dc.IP.String()+`]
-    host: {keytab: `+dc.Keytab(t, "web1")+`, rotate_password: never}
-`)
+	return startWith(t, joined(t, dc))
 }
 
-// startWith runs an agent with this configuration, and its files in a directory of
-// its own.
+// joined configures the domain for the host web1.
+func joined(t *testing.T, dc *lab.DC) string {
+	t.Helper()
+	return `
+domains:
+  ` + dc.DNSDomain + `:
+    servers: [` + dc.IP.String() + `]
+    host: {keytab: ` + dc.Keytab(t, "web1") + `, rotate_password: never}
+`
+}
+
+// startWith runs an agent with this configuration.
 func startWith(t *testing.T, domains string) *sambaGuard {
+	t.Helper()
+	g := prepare(t, domains, time.Now)
+	g.start(t)
+	return g
+}
+
+// prepare makes an agent with this configuration and clock, and its files in a
+// directory of its own.
+func prepare(t *testing.T, domains string, now func() time.Time) *sambaGuard {
 	t.Helper()
 	base, err := os.MkdirTemp("/dev/shm", "gmsa-agent-samba-")
 	if err != nil {
@@ -64,29 +81,40 @@ event_log: {path: ` + base + `/ccg.jsonl, journal: false}
 	}
 	t.Cleanup(func() { events.Close() })
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	l, err := agent.Listen(cfg)
+	return &sambaGuard{base: base, cfg: agent.Config{
+		Config: cfg, Identities: identity.New(identity.Options{Log: log, Now: now}), Events: events, Log: log, Now: now,
+	}}
+}
+
+// start runs the agent until the test's end or stop.
+func (g *sambaGuard) start(t *testing.T) {
+	t.Helper()
+	l, err := agent.Listen(g.cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := agent.New(agent.Config{Config: cfg, Identities: identity.New(identity.Options{Log: log}), Events: events, Log: log})
+	a, err := agent.New(g.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx, l) }()
-	t.Cleanup(func() {
+	g.stop = sync.OnceValue(func() error {
 		cancel()
-		if err := <-done; err != nil {
+		return <-done
+	})
+	t.Cleanup(func() {
+		if err := g.stop(); err != nil {
 			t.Errorf("agent ended with %v", err)
 		}
 	})
-	client, err := agentapi.Dial(cfg.Socket)
+	client, err := agentapi.Dial(g.cfg.Config.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	return &sambaGuard{base: base, client: client}
+	g.client = client
 }
 
 func (g *sambaGuard) lease(t *testing.T, account string, uid uint32) (*agentapi.Lease, error) {

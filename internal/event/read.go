@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/opengmsa/opengmsa/internal/event/linelog"
 )
 
 // maxLine bounds one line of a log that is read, in bytes: three arguments of
@@ -224,7 +226,7 @@ func namesOf(path string) ([]string, error) {
 	}
 	names := []string{path}
 	for i := 1; i <= highest+2; i++ {
-		names = append(names, numbered(path, i))
+		names = append(names, linelog.Older(path, i))
 	}
 	return names, nil
 }

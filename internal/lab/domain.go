@@ -38,7 +38,7 @@ func (d *DC) HostsEnv(t testing.TB, names ...string) []string {
 	t.Helper()
 	Need(t, "libnss_wrapper")
 	var hosts strings.Builder
-	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n%s %s dc1 %s\n", d.IP, DCHost, DNSDomain)
+	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n%s %s dc1 %s\n", d.IP, d.Host, d.DNSDomain)
 	for _, n := range names {
 		name, addr, _ := strings.Cut(n, " ")
 		hosts.WriteString(addr + " " + name + "\n")
@@ -84,7 +84,7 @@ func (d *DC) KinitKeytab(t testing.TB, principal, keytab string) string {
 }
 
 // Keytab writes the keytab of a computer that the lab made, AES256 and AES128, with
-// MIT's ktutil, and returns its path. The principal is NAME$@CONTOSO.COM.
+// MIT's ktutil, and returns its path. The principal is NAME$@REALM.
 func (d *DC) Keytab(t testing.TB, computer string) string {
 	t.Helper()
 	return d.KeytabWith(t, computer, ComputerPassword(computer))
@@ -108,7 +108,7 @@ func (d *DC) Search(t testing.TB, base, filter string, attrs ...string) []Entry 
 // Entry is the account with that sAMAccountName; computers and gMSAs end in $.
 func (d *DC) Entry(t testing.TB, account string, attrs ...string) Entry {
 	t.Helper()
-	found := d.Search(t, BaseDN, "(sAMAccountName="+account+")", attrs...)
+	found := d.Search(t, d.BaseDN, "(sAMAccountName="+account+")", attrs...)
 	if len(found) != 1 {
 		t.Fatalf("lab: %d accounts called %s", len(found), account)
 	}
@@ -165,7 +165,7 @@ const (
 // AddGroup makes a group in CN=Users with the accounts as members.
 func (d *DC) AddGroup(t testing.TB, name string, kind int, members ...string) {
 	t.Helper()
-	record := fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, BaseDN, name, kind)
+	record := fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, d.BaseDN, name, kind)
 	d.Modify(t, record+d.memberLines(t, members))
 }
 
@@ -200,7 +200,7 @@ func (d *DC) memberLines(t testing.TB, members []string) string {
 func (d *DC) AddUser(t testing.TB, name, password string) {
 	t.Helper()
 	d.Modify(t, fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: user\nsAMAccountName: %s\nuserPrincipalName: %s@%s\nuserAccountControl: 66048\n%s",
-		name, BaseDN, name, name, DNSDomain, ldifLine("unicodePwd", quotedUTF16(password))))
+		name, d.BaseDN, name, name, d.DNSDomain, ldifLine("unicodePwd", quotedUTF16(password))))
 }
 
 // AddComputer makes a host account in CN=Computers with [ComputerPassword].
@@ -209,7 +209,7 @@ func (d *DC) AddComputer(t testing.TB, name string) {
 	name = strings.TrimSuffix(name, "$")
 	d.Modify(t, fmt.Sprintf("dn: CN=%s,CN=Computers,%s\nobjectClass: computer\nsAMAccountName: %s$\ndNSHostName: %s.%s\n"+
 		"servicePrincipalName: HOST/%s.%s\nservicePrincipalName: HOST/%s\nuserAccountControl: 4096\nmsDS-SupportedEncryptionTypes: 28\n%s",
-		name, BaseDN, name, name, DNSDomain, name, DNSDomain, name, ldifLine("unicodePwd", quotedUTF16(ComputerPassword(name)))))
+		name, d.BaseDN, name, name, d.DNSDomain, name, d.DNSDomain, name, ldifLine("unicodePwd", quotedUTF16(ComputerPassword(name)))))
 }
 
 // SetPassword sets the password of an account with a stored one.
@@ -236,7 +236,7 @@ func (d *DC) AddGMSA(t testing.TB, g GMSA) {
 	}
 	record := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
 		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n"+
-		"msDS-GroupMSAMembership: %s\n", g.Name, BaseDN, g.Name, strings.ToLower(g.Name), DNSDomain, g.Interval, d.readersSDDL(t, g.Readers))
+		"msDS-GroupMSAMembership: %s\n", g.Name, d.BaseDN, g.Name, strings.ToLower(g.Name), d.DNSDomain, g.Interval, d.readersSDDL(t, g.Readers))
 	var attrs strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(g.Attrs)) {
 		attrs.WriteString(ldifLine(name, g.Attrs[name]))

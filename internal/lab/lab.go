@@ -41,7 +41,9 @@ const (
 var packages = map[string]string{
 	"apache2":         "apache2",
 	"curl":            "curl",
+	"dig":             "bind9-dnsutils",
 	"faketime":        "faketime",
+	"host":            "bind9-host",
 	"initdb":          "postgresql",
 	"kadmin.local":    "krb5-admin-server",
 	"kdb5_util":       "krb5-kdc",
@@ -57,6 +59,8 @@ var packages = map[string]string{
 	"mmdebstrap":      "mmdebstrap",
 	"nsenter":         "util-linux",
 	"net":             "samba-common-bin",
+	"nslookup":        "bind9-dnsutils",
+	"nsupdate":        "bind9-dnsutils",
 	"openssl":         "openssl",
 	"postgres":        "postgresql",
 	"psql":            "postgresql",

@@ -37,7 +37,7 @@ func PostgresServer(t testing.TB, dc *DC) *Postgres {
 	gid, err := strconv.Atoi(account.Gid)
 	dc.must(t, err)
 
-	p := &Postgres{Host: "db." + DNSDomain}
+	p := &Postgres{Host: "db." + dc.DNSDomain}
 	keytab := dc.serviceKeytab(t, "db", "postgres/"+p.Host)
 	dir, addr := serviceDir(t)
 	p.dir, p.IP = dir, addr.ip
@@ -51,8 +51,8 @@ func PostgresServer(t testing.TB, dc *DC) *Postgres {
 	_, err = run([]string{"LC_ALL=C.UTF-8"}, "", "setpriv", asPostgres(find("initdb"), "-D", data, "-A", "trust", "--no-sync", "-E", "UTF8")...)
 	dc.must(t, err)
 	hba := "local all postgres trust\n" +
-		"hostgssenc all all all gss include_realm=0 krb_realm=" + Realm + "\n" +
-		"hostnogssenc all all all gss include_realm=0 krb_realm=" + Realm + "\n"
+		"hostgssenc all all all gss include_realm=0 krb_realm=" + dc.Realm + "\n" +
+		"hostnogssenc all all all gss include_realm=0 krb_realm=" + dc.Realm + "\n"
 	dc.must(t, os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba), 0o644))
 	proc, err := spawn{dir: dir, log: filepath.Join(dir, "log"), lock: addr.lock, sig: "INT", env: dc.Env(),
 		argv: append([]string{find("setpriv")}, asPostgres(find("postgres"), "-D", data, "-k", dir, "-c", "listen_addresses="+p.IP.String(),

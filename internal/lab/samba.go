@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -23,7 +25,7 @@ import (
 //go:embed samba-dc.sh
 var sambaScript string
 
-// The domain that every [DC] of the lab serves.
+// The domain that a [DC] of the lab serves unless its test asks for another realm.
 const (
 	Realm         = "CONTOSO.COM"
 	DNSDomain     = "contoso.com"
@@ -48,6 +50,9 @@ type SambaConfig struct {
 	// other field that is set implies it. Without, all tests of the process share
 	// one controller; they add their own accounts and change nobody else's.
 	Private bool
+	// Realm, in capitals, is that of another domain, seeded alike; the default is
+	// CONTOSO.COM.
+	Realm string
 	// Clock runs the controller under libfaketime, see [DC.SetClock].
 	Clock bool
 	// SMB serves the SYSVOL and NETLOGON shares too.
@@ -64,10 +69,10 @@ type SambaConfig struct {
 }
 
 func (c SambaConfig) private() bool {
-	return c.Private || c.Clock || c.SMB || c.IPv6 || len(c.Conf) > 0 || len(c.Env) > 0 || c.LDIF != ""
+	return c.Private || c.Realm != "" || c.Clock || c.SMB || c.IPv6 || len(c.Conf) > 0 || len(c.Env) > 0 || c.LDIF != ""
 }
 
-// A DC is a running Samba domain controller of the domain contoso.com.
+// A DC is a running Samba domain controller, of the domain contoso.com by default.
 //
 // Its domain has, beside what Samba provisions, the computers web1$, web2$ and
 // evil1$ (password "Comp-NAME-Pass!", see [ComputerPassword]), the group WebHosts
@@ -75,10 +80,14 @@ func (c SambaConfig) private() bool {
 // it), webapp02 (1 day; WebHosts) and aged01 (made one interval ago, so that its
 // first use rolls it over), the sMSA smsa01, and a root key usable since 2001.
 type DC struct {
+	Realm      string     // CONTOSO.COM
+	DNSDomain  string     // contoso.com
+	BaseDN     string     // DC=contoso,DC=com
+	Host       string     // dc1.contoso.com
 	IP         netip.Addr // IPv4, of 127.77.0.0/16
 	IP6        netip.Addr // only with SambaConfig.IPv6
 	Dir        string     // everything of this controller
-	CAFile     string     // PEM; signed the certificate for DCHost, contoso.com and IP
+	CAFile     string     // PEM; signed the certificate for Host, DNSDomain and IP
 	KRB5Config string     // krb5.conf for MIT programs
 
 	cfg   SambaConfig
@@ -117,43 +126,65 @@ func Samba(t testing.TB, cfg SambaConfig) *DC {
 	if err != nil {
 		t.Fatalf("lab: start a domain controller: %v", err)
 	}
+	dc.closeAfter(t)
+	return dc
+}
+
+// closeAfter ends the controller with the test.
+func (d *DC) closeAfter(t testing.TB) {
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of the controller's log:\n%s", tail(dc.logFile(), 4000))
+			t.Logf("the end of the log of %s:\n%s", d.Host, tail(d.logFile(), 4000))
 		}
-		if err := dc.close(); err != nil {
+		if err := d.close(); err != nil {
 			t.Errorf("lab: end the domain controller: %v", err)
 		}
 	})
-	return dc
 }
 
 // openDC restores the snapshot on an address of its own and starts it.
 func openDC(cfg SambaConfig) (*DC, error) {
-	snapshot, err := sambaSnapshot()
+	realm := cmp.Or(cfg.Realm, Realm)
+	snapshot, err := sambaSnapshot(realm)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "gmsa-lab-")
+	dc, err := newDC(cfg, realm, "dc1")
 	if err != nil {
 		return nil, err
 	}
-	dc := &DC{Dir: dir, CAFile: dir + "/tls/ca.pem", KRB5Config: dir + "/krb5.conf", cfg: cfg}
 	if err := dc.open(snapshot); err != nil {
 		return nil, errors.Join(err, dc.close())
 	}
 	return dc, nil
 }
 
-func (d *DC) open(snapshot string) error {
-	if err := os.Chmod(d.Dir, 0o755); err != nil { // other users' programs read krb5.conf and the CA
-		return err
+// newDC makes a controller's directory and allots its address.
+func newDC(cfg SambaConfig, realm, host string) (*DC, error) {
+	dir, err := os.MkdirTemp("", "gmsa-lab-")
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if d.addr, err = allotAddress(); err != nil {
-		return err
+	domain := strings.ToLower(realm)
+	d := &DC{
+		Realm: realm, DNSDomain: domain, BaseDN: baseDN(domain), Host: host + "." + domain,
+		Dir: dir, CAFile: dir + "/tls/ca.pem", KRB5Config: dir + "/krb5.conf", cfg: cfg,
+	}
+	// Other users' programs read krb5.conf and the CA.
+	if err = os.Chmod(dir, 0o755); err == nil {
+		d.addr, err = allotAddress()
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.close())
 	}
 	d.IP = d.addr.ip
+	return d, nil
+}
+
+// baseDN is the distinguished name of a domain.
+func baseDN(domain string) string { return "DC=" + strings.ReplaceAll(domain, ".", ",DC=") }
+
+func (d *DC) open(snapshot string) (err error) {
 	if d.cfg.IPv6 {
 		if d.lock6, err = lockFile(filepath.Join(os.TempDir(), "opengmsa-lab-ipv6.lock"), true); err != nil {
 			return err
@@ -163,10 +194,7 @@ func (d *DC) open(snapshot string) error {
 	if _, err := run(nil, "", "tar", "-C", d.Dir, "-xf", snapshot); err != nil {
 		return fmt.Errorf("restore the domain: %w", err)
 	}
-	if err := os.WriteFile(d.Dir+"/samba-dc.sh", []byte(sambaScript), 0o755); err != nil {
-		return err
-	}
-	if _, err := run(d.env(), "", "bash", d.Dir+"/samba-dc.sh", "conf"); err != nil {
+	if err := d.writeConf(); err != nil {
 		return err
 	}
 	if err := d.moveDNS(); err != nil {
@@ -186,10 +214,33 @@ func (d *DC) open(snapshot string) error {
 	return d.start()
 }
 
+// writeConf writes the script and the configuration of this controller.
+func (d *DC) writeConf() error {
+	if err := os.WriteFile(d.Dir+"/samba-dc.sh", []byte(sambaScript), 0o755); err != nil {
+		return err
+	}
+	_, err := run(d.env(), "", "bash", d.Dir+"/samba-dc.sh", "conf")
+	return err
+}
+
+// domainEnv is what samba-dc.sh needs to know about a domain. Every domain but the
+// usual one has identifiers that follow from its name.
+func domainEnv(realm string) []string {
+	netbios, _, _ := strings.Cut(realm, ".")
+	env := []string{"DC_REALM=" + realm, "DC_DOMAIN=" + netbios, "DC_ADMIN_PASS=" + AdminPassword}
+	if realm != Realm {
+		sum := sha256.Sum256([]byte(realm))
+		part := func(i int) uint32 { return binary.BigEndian.Uint32(sum[4*i:]) }
+		env = append(env, fmt.Sprintf("DC_SID=S-1-5-21-%d-%d-%d", part(0), part(1), part(2)),
+			fmt.Sprintf("DC_GUID=%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16]))
+	}
+	return env
+}
+
 // env is what samba-dc.sh needs to know about this controller.
 func (d *DC) env() []string {
-	env := []string{"DC_DIR=" + d.Dir, "DC_IP=" + d.IP.String(), "DC_REALM=" + Realm,
-		"DC_DOMAIN=" + NetBIOSDomain, "DC_HOST=dc1", "DC_ADMIN_PASS=" + AdminPassword}
+	host, _, _ := strings.Cut(d.Host, ".")
+	env := append(domainEnv(d.Realm), "DC_DIR="+d.Dir, "DC_IP="+d.IP.String(), "DC_HOST="+host)
 	if d.IP6.IsValid() {
 		env = append(env, "DC_IP6="+d.IP6.String())
 	}
@@ -387,7 +438,7 @@ const addressRecords = "address-records"
 
 // sambaSnapshot gives the tar file of a seeded domain, making it where the cache has
 // none that is young enough. Processes that need one at the same time wait for the first.
-func sambaSnapshot() (string, error) {
+func sambaSnapshot(realm string) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
@@ -396,7 +447,7 @@ func sambaSnapshot() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(sambaScript + version + Realm))
+	sum := sha256.Sum256([]byte(sambaScript + version + realm))
 	path := filepath.Join(cache, "samba-"+hex.EncodeToString(sum[:6])+".tar")
 	lock, err := lockFile(path+".lock", true)
 	if err != nil {
@@ -406,10 +457,10 @@ func sambaSnapshot() (string, error) {
 	if fi, err := os.Stat(path); err == nil && time.Since(fi.ModTime()).Abs() < snapshotAge {
 		return path, nil
 	}
-	return path, makeSnapshot(path)
+	return path, makeSnapshot(path, realm)
 }
 
-func makeSnapshot(path string) error {
+func makeSnapshot(path, realm string) error {
 	dir, err := os.MkdirTemp("", "gmsa-provision-")
 	if err != nil {
 		return err
@@ -424,14 +475,13 @@ func makeSnapshot(path string) error {
 		return err
 	}
 	defer addr.release()
-	env := []string{"DC_DIR=" + dc, "DC_IP=" + addr.ip.String(), "DC_REALM=" + Realm, "DC_DOMAIN=" + NetBIOSDomain,
-		"DC_ADMIN_PASS=" + AdminPassword}
+	env := append(domainEnv(realm), "DC_DIR="+dc, "DC_IP="+addr.ip.String())
 	for _, verb := range []string{"provision", "seed"} {
 		if _, err := run(env, "", "bash", script, verb); err != nil {
 			return fmt.Errorf("%s the domain: %w", verb, err)
 		}
 	}
-	if err := listAddressRecords(dc, addr.ip); err != nil {
+	if err := listAddressRecords(dc, baseDN(strings.ToLower(realm)), addr.ip); err != nil {
 		return err
 	}
 	if _, err := run(nil, "", "tar", "-C", dc, "--exclude=./run/*", "-cf", path+".new", "."); err != nil {
@@ -441,10 +491,10 @@ func makeSnapshot(path string) error {
 }
 
 // listAddressRecords writes the snapshot's addressRecords.
-func listAddressRecords(dc string, ip netip.Addr) error {
+func listAddressRecords(dc, base string, ip netip.Addr) error {
 	var list strings.Builder
 	for _, zone := range []string{"DomainDnsZones", "ForestDnsZones"} {
-		entries, err := ldbSearch(dc+"/private/sam.ldb", "DC="+zone+","+BaseDN, "(dnsRecord=*)", "dnsRecord")
+		entries, err := ldbSearch(dc+"/private/sam.ldb", "DC="+zone+","+base, "(dnsRecord=*)", "dnsRecord")
 		if err != nil {
 			return err
 		}

@@ -150,3 +150,36 @@ func TestSMBListsSYSVOL(t *testing.T) {
 		t.Errorf("SYSVOL without a ticket:\n%s", out)
 	}
 }
+
+func TestAnotherRealm(t *testing.T) {
+	here, other := lab.Samba(t, lab.SambaConfig{}), lab.Samba(t, lab.SambaConfig{Realm: "FABRIKAM.TEST"})
+	sid := func(dc *lab.DC) string {
+		found := dc.Search(t, dc.BaseDN, "(objectClass=domainDNS)", "objectSid")
+		if len(found) != 1 {
+			t.Fatalf("%d domains in %s", len(found), dc.BaseDN)
+		}
+		return found[0].Value("objectSid")
+	}
+	if a, b := sid(here), sid(other); a == b || b == "" {
+		t.Errorf("two domains with the SIDs %s and %s", a, b)
+	}
+	cc := other.KinitKeytab(t, "web1$", other.Keytab(t, "web1"))
+	if out := other.Run(t, []string{"KRB5CCNAME=FILE:" + cc}, "klist"); !strings.Contains(out, "krbtgt/FABRIKAM.TEST@FABRIKAM.TEST") {
+		t.Errorf("klist:\n%s", out)
+	}
+}
+
+func TestAJoinedControllerServesTheDomainAlone(t *testing.T) {
+	dc1 := lab.Samba(t, lab.SambaConfig{Private: true})
+	dc1.AddGMSA(t, lab.GMSA{Name: "both01", Readers: []string{"web1$"}})
+	dc2 := dc1.Join(t, "dc2")
+	blob := readBlob(t, dc1, "web1", "both01")
+	if len(blob) < 360 { // 270 bytes and more in base64
+		t.Fatalf("blob %q", blob)
+	}
+	dc1.Kill(t)
+	if got := readBlob(t, dc2, "web1", "both01"); len(got) != len(blob) || got[:360] != blob[:360] { // the intervals are at the end
+		t.Errorf("the second controller gives the password %q, the first %q", got, blob)
+	}
+	dc2.KinitKeytab(t, "web1$", dc2.Keytab(t, "web1"))
+}

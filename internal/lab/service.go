@@ -44,7 +44,7 @@ func endWithTest(t testing.TB, p *process, dir string, addr *address) {
 // names, where it is missing.
 func (d *DC) serviceKeytab(t testing.TB, computer string, spns ...string) string {
 	t.Helper()
-	if len(d.Search(t, BaseDN, "(sAMAccountName="+computer+"$)", "dn")) == 0 {
+	if len(d.Search(t, d.BaseDN, "(sAMAccountName="+computer+"$)", "dn")) == 0 {
 		d.AddComputer(t, computer)
 		d.Replace(t, computer+"$", "servicePrincipalName", spns...)
 	}
@@ -64,12 +64,12 @@ func copyFile(to, from string, mode os.FileMode) error {
 func (d *DC) keytab(t testing.TB, computer, password string, principals ...string) string {
 	t.Helper()
 	kvno := d.Attr(t, computer+"$", "msDS-KeyVersionNumber")
-	salt := Realm + "host" + strings.ToLower(computer) + "." + DNSDomain
+	salt := d.Realm + "host" + strings.ToLower(computer) + "." + d.DNSDomain
 	file := filepath.Join(t.TempDir(), computer+".keytab")
 	var script strings.Builder
 	for _, p := range principals {
 		for _, etype := range []string{"aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96"} {
-			fmt.Fprintf(&script, "addent -password -p %s@%s -k %s -e %s -s %s\n%s\n", p, Realm, kvno, etype, salt, password)
+			fmt.Fprintf(&script, "addent -password -p %s@%s -k %s -e %s -s %s\n%s\n", p, d.Realm, kvno, etype, salt, password)
 		}
 	}
 	fmt.Fprintf(&script, "wkt %s\nquit\n", file)

@@ -7,14 +7,14 @@ import "testing"
 func (d *DC) SMB(t testing.TB, ccache, command string) (string, error) {
 	t.Helper()
 	Need(t, "smbclient")
-	return d.Try([]string{"KRB5CCNAME=FILE:" + ccache}, "smbclient", "//"+DCHost+"/sysvol", "-I", d.IP.String(),
+	return d.Try([]string{"KRB5CCNAME=FILE:" + ccache}, "smbclient", "//"+d.Host+"/sysvol", "-I", d.IP.String(),
 		"--use-krb5-ccache="+ccache, "-c", command)
 }
 
 // ListSYSVOL lists the domain's folder in SYSVOL with the credential cache.
 func (d *DC) ListSYSVOL(t testing.TB, ccache string) string {
 	t.Helper()
-	out, err := d.SMB(t, ccache, "cd "+DNSDomain+"; ls")
+	out, err := d.SMB(t, ccache, "cd "+d.DNSDomain+"; ls")
 	d.must(t, err)
 	return out
 }

@@ -241,6 +241,10 @@ func (p *Pool) poke() {
 	}
 }
 
+// Wake makes [Pool.Run] look at the clock, and at what is due by it, without waiting
+// for its timer.
+func (p *Pool) Wake() { p.poke() }
+
 // Run works until ctx is done, and returns when the last worker has ended.
 func (p *Pool) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)

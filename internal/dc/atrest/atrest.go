@@ -11,7 +11,8 @@
 // and the version of the data key are authenticated besides, so that what was sealed
 // for one account opens for no other.
 //
-// Where the key-encryption key comes from is its caller's to know. Read [Open] first.
+// Where the key-encryption key comes from is its caller's to know; package keysource
+// reads it. Read [Open] first.
 package atrest
 
 import (
@@ -71,7 +72,11 @@ func Create(ctx context.Context, s store.Store, kek secret.Bytes, rand io.Reader
 		if _, err := rows.Meta(tx, metaDataKeys); !errors.Is(err, rows.ErrNotFound) {
 			return err
 		}
-		wrapped, err := wrap(nil, kek, 1, rand)
+		key, err := newDataKey(1, rand)
+		if err != nil {
+			return err
+		}
+		wrapped, err := wrap(nil, kek, key, rand)
 		if err != nil {
 			return err
 		}
@@ -88,21 +93,11 @@ func Create(ctx context.Context, s store.Store, kek secret.Bytes, rand io.Reader
 func Open(ctx context.Context, s store.Store, kek secret.Bytes, rand io.Reader) (*Keyring, error) {
 	k := &Keyring{keys: map[uint32]secret.Bytes{}, rand: rand}
 	err := s.View(ctx, func(r store.Reader) error {
-		b, err := rows.Meta(r, metaDataKeys)
-		if err != nil {
-			return err
+		keys, err := readDataKeys(r, kek)
+		for _, d := range keys {
+			k.keys[d.version], k.current = d.key, max(k.current, d.version)
 		}
-		if len(b) == 0 || len(b)%wrappedSize != 0 || len(b) > MaxDataKeys*wrappedSize {
-			return fmt.Errorf("%w: %s of %d bytes", rows.ErrCorrupt, metaDataKeys, len(b))
-		}
-		for ; len(b) > 0; b = b[wrappedSize:] {
-			version, key, err := unwrap(b[:wrappedSize], kek)
-			if err != nil {
-				return err
-			}
-			k.keys[version], k.current = key, max(k.current, version)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open data keys: %w", err)
@@ -110,23 +105,81 @@ func Open(ctx context.Context, s store.Store, kek secret.Bytes, rand io.Reader) 
 	return k, nil
 }
 
+// readDataKeys are the data keys of a store, oldest first.
+func readDataKeys(r store.Reader, kek secret.Bytes) (keys []dataKey, err error) {
+	b, err := rows.Meta(r, metaDataKeys)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 || len(b)%wrappedSize != 0 || len(b) > MaxDataKeys*wrappedSize {
+		return nil, fmt.Errorf("%w: %s of %d bytes", rows.ErrCorrupt, metaDataKeys, len(b))
+	}
+	for ; len(b) > 0; b = b[wrappedSize:] {
+		version, key, err := unwrap(b[:wrappedSize], kek)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, dataKey{version, key})
+	}
+	return keys, nil
+}
+
+// Rewrap encrypts the data keys of a store under another key-encryption key. What was
+// sealed with them stays as it is. It fails with ErrKey where old is not the present one.
+func Rewrap(ctx context.Context, s store.Store, old, next secret.Bytes, rand io.Reader) error {
+	if next.Len() != KeySize {
+		return fmt.Errorf("change key-encryption key: %w: %d bytes, want %d", ErrKey, next.Len(), KeySize)
+	}
+	err := s.Update(ctx, func(tx store.Tx) error {
+		keys, err := readDataKeys(tx, old)
+		if err != nil {
+			return err
+		}
+		var wrapped []byte
+		for _, k := range keys {
+			if wrapped, err = wrap(wrapped, next, k, rand); err != nil {
+				return err
+			}
+		}
+		return rows.SetMeta(tx, metaDataKeys, wrapped)
+	})
+	if err != nil {
+		return fmt.Errorf("change key-encryption key: %w", err)
+	}
+	return nil
+}
+
+// dataKey is a data key with its version.
+type dataKey struct {
+	version uint32
+	key     secret.Bytes
+}
+
 // wrapContext is authenticated with a wrapped data key.
 func wrapContext(version []byte) []byte { return append([]byte("OpenGMSA data key "), version...) }
 
-// wrap makes a data key and appends it to dst, encrypted under kek.
-func wrap(dst []byte, kek secret.Bytes, version uint32, rand io.Reader) ([]byte, error) {
+// newDataKey makes a data key.
+func newDataKey(version uint32, rand io.Reader) (dataKey, error) {
+	key := make([]byte, KeySize)
+	if _, err := io.ReadFull(rand, key); err != nil {
+		return dataKey{}, err
+	}
+	return dataKey{version, secret.New(key)}, nil
+}
+
+// wrap appends a data key to dst, encrypted under kek.
+func wrap(dst []byte, kek secret.Bytes, k dataKey, rand io.Reader) ([]byte, error) {
 	aead, err := newGCM(kek.Reveal())
 	if err != nil {
 		return nil, err
 	}
-	random := make([]byte, nonceSize+KeySize)
-	if _, err := io.ReadFull(rand, random); err != nil {
+	var nonce [nonceSize]byte
+	if _, err := io.ReadFull(rand, nonce[:]); err != nil {
 		return nil, err
 	}
-	defer clear(random)
-	head := binary.BigEndian.AppendUint32(nil, version)
-	dst = append(append(dst, head...), random[:nonceSize]...)
-	return aead.Seal(dst, random[:nonceSize], random[nonceSize:], wrapContext(head)), nil
+	head := binary.BigEndian.AppendUint32(nil, k.version)
+	dst = append(append(dst, head...), nonce[:]...)
+	return aead.Seal(dst, nonce[:], k.key.Reveal(), wrapContext(head)), nil
 }
 
 func unwrap(b []byte, kek secret.Bytes) (version uint32, key secret.Bytes, err error) {

@@ -88,3 +88,28 @@ func TestAStoreOpensWithItsOwnKeyOnly(t *testing.T) {
 		t.Errorf("an empty store: got %v", err)
 	}
 }
+
+func TestAnotherKeyEncryptionKey(t *testing.T) {
+	k, s := newKeyring(t)
+	sealed, err := k.Seal(nil, []byte("the key"), alice, "keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, next := newKey(t, 7), newKey(t, 8)
+	if err := Rewrap(t.Context(), s, next, old, rand.Reader); !errors.Is(err, ErrKey) {
+		t.Errorf("by somebody who does not have the key: got %v", err)
+	}
+	if err := Rewrap(t.Context(), s, old, next, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), s, old, rand.Reader); !errors.Is(err, ErrKey) {
+		t.Errorf("the old key: got %v", err)
+	}
+	k, err = Open(t.Context(), s, next, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := k.Open(sealed, alice, "keys"); err != nil || !bytes.Equal(plain.Reveal(), []byte("the key")) {
+		t.Errorf("what was sealed before: %v", err)
+	}
+}

@@ -2,7 +2,6 @@ package cldapd_test
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -16,78 +15,49 @@ import (
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/adproto"
-	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/cldapd"
+	"github.com/opengmsa/opengmsa/internal/dc/dctest"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
-	"github.com/opengmsa/opengmsa/internal/dc/store/memory"
 	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/internal/locate"
-	"github.com/opengmsa/opengmsa/secret"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var contoso = directory.Domain{
-	DNSName: "contoso.com", NetBIOS: "CONTOSO", Site: "Default-First-Site-Name", Host: "dc1",
-	SID: dtyp.NewSID(dtyp.AuthorityNT, 21, 1, 2, 3), GUID: dtyp.GUID{0xa9, 0x27, 15: 7},
-}
-
-// accounts are those of the domain, with their userAccountControl.
-var accounts = map[string]adproto.UserAccountControl{
-	"alice": adproto.UACNormalAccount,
-	"web1$": adproto.UACWorkstationTrust,
-	"bob":   adproto.UACNormalAccount | adproto.UACAccountDisable,
-	"DC1$":  adproto.UACServerTrust,
-}
-
-// newServer serves a domain with those accounts.
-func newServer(t testing.TB) *cldapd.Server {
+// newServer serves a domain with a host web1 and a user who is disabled.
+func newServer(t testing.TB) (*cldapd.Server, directory.Domain) {
 	t.Helper()
-	sch, err := schema.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := memory.New()
-	seal, err := atrest.Create(t.Context(), s, secret.New(make([]byte, atrest.KeySize)), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := directory.Create(t.Context(), directory.Config{Store: s, Schema: sch, Seal: seal, Now: time.Now, Rand: rand.Reader}, contoso)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := dctest.New(t).Directory
 	attribute := func(name string) *schema.Attribute {
-		a, ok := sch.Attribute(name)
+		a, ok := d.Schema().Attribute(name)
 		if !ok {
 			t.Fatalf("no attribute %s", name)
 		}
 		return a
 	}
-	err = d.Update(t.Context(), func(w *directory.Writer) error {
-		if err := w.Insert(&rows.Entry{GUID: contoso.GUID, RDN: attribute("dc"), Name: "contoso"}); err != nil {
-			return err
-		}
-		n := byte(0)
-		for name, uac := range accounts {
-			n++
-			e := &rows.Entry{GUID: dtyp.GUID{n}, Parent: contoso.GUID, RDN: attribute("cn"), Name: name, Values: map[*schema.Attribute][][]byte{
-				attribute("sAMAccountName"):     {[]byte(name)},
-				attribute("userAccountControl"): {strconv.AppendInt(nil, int64(uac), 10)},
-			}}
+	err := d.Update(t.Context(), func(w *directory.Writer) error {
+		for i, account := range []struct {
+			name string
+			uac  adproto.UserAccountControl
+		}{{"web1$", adproto.UACWorkstationTrust}, {"bob", adproto.UACNormalAccount | adproto.UACAccountDisable}} {
+			e := &rows.Entry{GUID: dtyp.GUID{byte(i + 1)}, Parent: d.Domain().GUID, RDN: attribute("cn"), Name: account.name,
+				Values: map[*schema.Attribute][][]byte{
+					attribute("sAMAccountName"):     {[]byte(account.name)},
+					attribute("userAccountControl"): {strconv.AppendInt(nil, int64(account.uac), 10)},
+				}}
 			if err := w.Insert(e); err != nil {
 				return err
 			}
 		}
-		return w.Insert(&rows.Entry{GUID: dtyp.GUID{99}, Parent: contoso.GUID, RDN: attribute("cn"), Name: "Domain Users",
-			Values: map[*schema.Attribute][][]byte{attribute("sAMAccountName"): {[]byte("Domain Users")}}})
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cldapd.New(cldapd.Config{Directory: d, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("192.0.2.10")}})
+	return cldapd.New(cldapd.Config{Directory: d, Log: slog.New(slog.DiscardHandler),
+		Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("192.0.2.10")}}), d.Domain()
 }
 
 // serve runs the server on the address of a lab, or on any port of this machine.
@@ -114,7 +84,7 @@ const v5ex = adproto.NtVersion1 | adproto.NtVersion5 | adproto.NtVersion5Ex
 // TestEveryFormOfReply: the fields are those that Samba 4.22 gave for the same
 // questions (internal/adproto/testdata/ping-replies.txt).
 func TestEveryFormOfReply(t *testing.T) {
-	s := newServer(t)
+	s, contoso := newServer(t)
 	ex := adproto.PingReply{
 		Opcode: adproto.OpSamLogonResponseEx, NtVersion: adproto.NtVersion1 | adproto.NtVersion5Ex, Flags: 0x1d1bd, DomainGUID: contoso.GUID,
 		Forest: "contoso.com", Domain: "contoso.com", HostName: "dc1.contoso.com",
@@ -148,7 +118,7 @@ func TestEveryFormOfReply(t *testing.T) {
 }
 
 func TestAPingForAnotherDomainIsNotAnswered(t *testing.T) {
-	s := newServer(t)
+	s, contoso := newServer(t)
 	for name, p := range map[string]adproto.Ping{
 		"another name":          {DNSDomain: "fabrikam.com"},
 		"a child":               {DNSDomain: "child.contoso.com"},
@@ -173,19 +143,19 @@ func TestAPingForAnotherDomainIsNotAnswered(t *testing.T) {
 }
 
 func TestAUserIsKnownOfTheKindsAskedFor(t *testing.T) {
-	s := newServer(t)
+	s, _ := newServer(t)
 	const normal, workstation, server = 0x10, 0x80, 0x100
 	for _, c := range []struct {
 		user  string
 		aac   uint32
 		known bool
 	}{
-		{"alice", 0, true}, {"ALICE", normal, true}, {"alice", workstation, false},
+		{"administrator", 0, true}, {"ADMINISTRATOR", normal, true}, {"administrator", workstation, false},
 		{"web1$", workstation, true}, {"web1$", normal, false}, {"web1$", normal | workstation, true},
 		{"dc1$", server, true}, {"dc1$", workstation, false},
 		{"web1", 0, false}, // never with a $ added: CVE-2021-42278
 		{"bob", 0, false},  // disabled
-		{"Domain Users", 0, false}, {"nobody", normal, false},
+		{"Domain Users", 0, false}, {"nobody", normal, false}, {"krbtgt", 0, false},
 	} {
 		for ntver, ops := range map[adproto.NtVersion][2]adproto.Opcode{
 			v5ex: {adproto.OpSamUserUnknownEx, adproto.OpSamLogonResponseEx},
@@ -206,7 +176,8 @@ func TestAUserIsKnownOfTheKindsAskedFor(t *testing.T) {
 }
 
 func TestOurOwnClientFindsTheController(t *testing.T) {
-	at := serve(t, newServer(t), "127.0.0.1:0")
+	s, contoso := newServer(t)
+	at := serve(t, s, "127.0.0.1:0")
 	l, err := locate.New(locate.Config{Domain: "contoso.com", Servers: []string{at.String()}, PingTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +194,8 @@ func TestOurOwnClientFindsTheController(t *testing.T) {
 func TestSambasToolsFindTheController(t *testing.T) {
 	lab.Need(t, "samba-tool", "net")
 	address := lab.Address(t)
-	serve(t, newServer(t), netip.AddrPortFrom(address, 389).String())
+	s, contoso := newServer(t)
+	serve(t, s, netip.AddrPortFrom(address, 389).String())
 	for program, args := range map[string][]string{
 		"samba-tool": {"domain", "info", address.String(), "--configfile=/dev/null"},
 		"net":        {"ads", "lookup", "-S", address.String(), "--configfile=/dev/null", "--option=realm=CONTOSO.COM", "--option=workgroup=CONTOSO"},

@@ -60,7 +60,7 @@ func ask(t testing.TB, s *cldapd.Server, peer string, datagrams ...[]byte) [][]b
 }
 
 func TestCapturedPingsAreAnsweredInOneDatagram(t *testing.T) {
-	s := newServer(t)
+	s, _ := newServer(t)
 	for name, text := range map[string]string{"samba-tool": pingOfSambaTool, "net": pingOfNet} {
 		question := unhex(t, text)
 		answers := ask(t, s, "192.0.2.1", question)
@@ -83,7 +83,7 @@ func TestCapturedPingsAreAnsweredInOneDatagram(t *testing.T) {
 }
 
 func TestWhatIsNoPingIsDropped(t *testing.T) {
-	s := newServer(t)
+	s, _ := newServer(t)
 	good := unhex(t, pingOfNet)
 	datagrams := map[string][]byte{
 		"a byte too many":         append(bytes.Clone(good), 0),
@@ -113,7 +113,7 @@ func TestWhatIsNoPingIsDropped(t *testing.T) {
 // TestAForgedSenderIsNotFlooded: the answers to one network are limited, and others do
 // not notice.
 func TestAForgedSenderIsNotFlooded(t *testing.T) {
-	s := newServer(t)
+	s, _ := newServer(t)
 	flood := make([][]byte, 5000)
 	for i := range flood {
 		flood[i] = unhex(t, pingOfNet)
@@ -127,17 +127,17 @@ func TestAForgedSenderIsNotFlooded(t *testing.T) {
 }
 
 func FuzzDatagram(f *testing.F) {
+	s, contoso := newServer(f)
 	for _, text := range []string{pingOfSambaTool, pingOfNet, "30050201014200"} {
 		f.Add(unhex(f, text))
 	}
-	// With a user of each letter, so that all of an answer's fields are reached.
-	ping := adproto.Ping{DNSDomain: "contoso.com", User: "alice", AAC: 0x10, NtVersion: 6, DomainSID: contoso.SID, DomainGUID: contoso.GUID}
+	// With a user, so that the directory is asked.
+	ping := adproto.Ping{DNSDomain: "contoso.com", User: "web1$", AAC: 0x10, NtVersion: 6, DomainSID: contoso.SID, DomainGUID: contoso.GUID}
 	filter := ping.Filter().Append(nil)
 	body := append(unhex(f, "04000a01000a0100020100020100010100"), filter...)
 	body = append(body, unhex(f, "300a04084e65744c6f676f6e")...)
 	search := append([]byte{0x63, 0x81, byte(len(body))}, body...)
 	f.Add(append([]byte{0x30, 0x81, byte(len(search) + 3), 2, 1, 1}, search...))
-	s := newServer(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, out := range ask(t, s, "127.0.0.1", b) {
 			entry, err := adproto.MessageSize(out, len(out))

@@ -3,7 +3,7 @@
 //
 // The file has two buckets: "items" holds each value behind the eight bytes of
 // its revision, big endian, and "meta" the revision of the last transaction and
-// the version of the format. Read [Open] first.
+// the version of the format. Read [Open] and [Create] first.
 package bolt
 
 import (
@@ -14,6 +14,9 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
+	"runtime"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -51,17 +54,69 @@ var _ store.Store = (*boltStore)(nil)
 // Open opens the file, or makes it with the mode; a new file is complete before
 // Open returns. Errors are ErrInUse, store.ErrNewer, and those of the file system.
 func Open(path string, mode fs.FileMode) (store.Store, error) {
-	db, err := bbolt.Open(path, mode, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, InitialMmapSize: initialMap})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open store %s: %w", path, ErrInUse)
-	}
+	s, err := open(path, mode, true)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
+	return s, nil
+}
+
+func open(path string, mode fs.FileMode, sync bool) (*boltStore, error) {
+	db, err := bbolt.Open(path, mode, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType,
+		InitialMmapSize: initialMap, NoSync: !sync, NoGrowSync: !sync})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, ErrInUse
+	}
+	if err != nil {
+		return nil, err
+	}
 	if err := db.Update(prepare); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	return &boltStore{db: db}, nil
+}
+
+// Create makes a file that fill gives its first content. The file gets its name when all
+// of that is on the disk, with one sync: a process that ends before leaves no store, and
+// one that fill fails for. It fails with fs.ErrExist where there is a file already.
+func Create(path string, mode fs.FileMode, fill func(store.Store) error) error {
+	if err := create(path, mode, fill); err != nil {
+		return fmt.Errorf("create store %s: %w", path, err)
+	}
+	return nil
+}
+
+func create(path string, mode fs.FileMode, fill func(store.Store) error) error {
+	temporary := path + ".new"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s, err := open(temporary, mode, false)
+	if err != nil {
+		return err
+	}
+	err = fill(s)
+	if err == nil {
+		err = s.db.Sync()
+	}
+	err = errors.Join(err, s.Close())
+	if err == nil {
+		// A link, and not a rename, because it replaces nothing.
+		err = os.Link(temporary, path)
+	}
+	return errors.Join(err, os.Remove(temporary), syncDirectory(filepath.Dir(path)))
+}
+
+// syncDirectory makes the names of files in a directory last.
+func syncDirectory(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be opened there, and names last by themselves
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // prepare makes the buckets of a new file and checks the version of an old one.

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -154,17 +155,18 @@ func (w *writer) commit() *state { return w.merged(w.base.revision + 1) }
 
 // merged is the base with the writes, which carry the revision.
 func (w *writer) merged(revision uint64) *state {
-	items := make([]store.Item, 0, len(w.base.items)+len(w.writes))
-	for _, it := range w.base.items {
-		if _, ok := w.writes[string(it.Key)]; !ok {
-			items = append(items, it)
+	keys := slices.Sorted(maps.Keys(w.writes))
+	items := make([]store.Item, 0, len(w.base.items)+len(keys))
+	rest := w.base.items
+	for _, k := range keys {
+		i, found := slices.BinarySearchFunc(rest, []byte(k), compareKey)
+		items, rest = append(items, rest[:i]...), rest[i:]
+		if found {
+			rest = rest[1:]
 		}
-	}
-	for k, v := range w.writes {
-		if v != nil {
+		if v := w.writes[k]; v != nil {
 			items = append(items, store.Item{Key: []byte(k), Value: v, Revision: revision})
 		}
 	}
-	slices.SortFunc(items, func(a, b store.Item) int { return bytes.Compare(a.Key, b.Key) })
-	return &state{items: items, revision: revision}
+	return &state{items: append(items, rest...), revision: revision}
 }

@@ -1,0 +1,58 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// Join adds a second controller of that name (dc2) to the domain, on an address of
+// its own, as samba-tool's domain join makes it: it has all of the domain replicated
+// when it starts, which takes about 8 s. What is changed at one of the two later does
+// not reach the other: nobody computes a topology in the lab. d must run.
+func (d *DC) Join(t testing.TB, host string) *DC {
+	t.Helper()
+	Need(t, "libnss_wrapper")
+	j, err := newDC(SambaConfig{Private: true, Realm: d.Realm}, d.Realm, host)
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	if err := j.join(d, d.HostsEnv(t)); err != nil {
+		t.Fatalf("lab: join a second controller: %v", errors.Join(err, j.close()))
+	}
+	j.closeAfter(t)
+	return j
+}
+
+// join makes the controller's database from d's, and starts the controller. hosts
+// lets the tool find d by its name.
+func (j *DC) join(d *DC, hosts []string) error {
+	host := j.Host[:len(j.Host)-len(j.DNSDomain)-1]
+	_, err := run(append(d.Env(), hosts...), "", "samba-tool", "domain", "join", j.DNSDomain, "DC", "--server="+d.Host,
+		"-U"+Administrator+"%"+AdminPassword, "--realm="+j.Realm, "--dns-backend=SAMBA_INTERNAL", "--targetdir="+j.Dir,
+		"--option=netbios name="+host, "--option=interfaces="+j.IP.String()+"/8", "--option=bind interfaces only=yes",
+		"--option=ldb:nosync=true", "--option=ad dc functional level=2016")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(j.Dir+"/tls", 0o755); err != nil {
+		return err
+	}
+	// One CA signs for both; the script takes a CA that is there.
+	for _, f := range []string{"/tls/ca.pem", "/tls/ca.key"} {
+		if err := copyFile(j.Dir+f, d.Dir+f, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(j.Dir+"/.provisioned", nil, 0o644); err != nil {
+		return err
+	}
+	if err := j.writeConf(); err != nil {
+		return err
+	}
+	if _, err := run(nil, "", "samba_spnupdate", "--configfile="+j.Dir+"/etc/smb.conf"); err != nil {
+		return fmt.Errorf("names of the controller: %w", err)
+	}
+	return j.start()
+}
