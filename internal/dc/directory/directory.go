@@ -2,14 +2,17 @@ package directory
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/gkdi"
+	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
@@ -84,6 +87,16 @@ type Directory struct {
 	// ring is the root keys as the last update left them, cache their seeds.
 	ring  atomic.Pointer[kds.Ring]
 	cache *gkdi.Cache
+
+	// What searches need of the domain and the schema, and what they keep. All but the
+	// last two are immutable.
+	domainDN    string
+	schemaDN    adproto.DN
+	naming      []*schema.Attribute // those that name objects
+	operational []*schema.Attribute // what "+" asks for
+	cookies     cipher.AEAD
+	cached      *cached
+	partition   atomic.Pointer[schemaPartition]
 }
 
 // ErrInitialized: the store has a domain already.
@@ -130,10 +143,33 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 		return nil, fmt.Errorf("open directory: %w", err)
 	}
 	d.table = &rows.Table{Schema: cfg.Schema, Domain: d.domain.DN()}
+	if err := d.prepareSearches(); err != nil {
+		return nil, fmt.Errorf("open directory: %w", err)
+	}
 	if err := d.reloadRing(ctx); err != nil {
 		return nil, fmt.Errorf("open directory: %w", err)
 	}
 	return d, nil
+}
+
+// prepareSearches sets what does not change while the directory is open.
+func (d *Directory) prepareSearches() (err error) {
+	d.domainDN, d.schemaDN = d.domain.DN().String(), d.domain.SchemaDN()
+	d.cached = newCached()
+	for _, c := range d.cfg.Schema.Classes() {
+		if a, ok := d.cfg.Schema.Attribute(c.RDN); ok && !slices.Contains(d.naming, a) {
+			d.naming = append(d.naming, a)
+		}
+	}
+	for _, name := range operationalNames() {
+		a, ok := d.cfg.Schema.Attribute(name)
+		if !ok {
+			return fmt.Errorf("the schema has no attribute %s", name)
+		}
+		d.operational = append(d.operational, a)
+	}
+	d.cookies, err = newCookieCipher(d.cfg.Rand)
+	return err
 }
 
 // Domain is the directory's domain.

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -44,6 +43,12 @@ type Entry interface {
 	// the entry has none; readable is false if the caller may not read it, whether
 	// it has any or not. They are only read.
 	Values(a *schema.Attribute) (values [][]byte, readable bool)
+	// Present reports whether the entry has a value of the attribute, which need not
+	// be made for it; readable is as above.
+	Present(a *schema.Attribute) (found, readable bool)
+	// Linked reports whether a link of attribute a, whose values are plain names, leads
+	// from the entry to target; readable is as above.
+	Linked(a *schema.Attribute, target adproto.DN) (found, readable bool)
 	// InChain reports whether the links of attribute a lead from the entry to
 	// target, in any number of steps ([MS-ADTS] 3.1.1.3.4.4.3); readable is as
 	// above.
@@ -59,8 +64,8 @@ type Filter struct {
 // node is one part of a filter.
 type node interface {
 	eval(e Entry) Truth
-	// probes is as Filter.Probes.
-	probes(indexed func(*schema.Attribute) bool) ([]Probe, bool)
+	// probes is as Filter.Probes, with the sum of the costs.
+	probes(cost CostFunc) (list []Probe, sum int, ok bool)
 }
 
 // Context is what a filter is compiled against.
@@ -90,12 +95,17 @@ type Probe struct {
 	Key       []byte
 }
 
+// CostFunc says about how many entries a probe would find; ok is false where no
+// index answers it.
+type CostFunc func(p Probe) (entries int, ok bool)
+
 // Probes are looks into indexes that find, together, every entry that the
-// filter can be True for, and some for which it is not. ok is false if there are
-// none such and all entries in scope must be asked; with ok and no probe there
-// is no entry at all.
-func (f *Filter) Probes(indexed func(*schema.Attribute) bool) (probes []Probe, ok bool) {
-	return f.root.probes(indexed)
+// filter can be True for, and some for which it is not: those that cost the least.
+// ok is false if there are none such and all entries in scope must be asked; with
+// ok and no probe there is no entry at all.
+func (f *Filter) Probes(cost CostFunc) (probes []Probe, ok bool) {
+	probes, _, ok = f.root.probes(cost)
+	return probes, ok
 }
 
 func (c Context) compile(f adproto.Filter) node {
@@ -192,6 +202,11 @@ func (c Context) equality(a *schema.Attribute, value []byte) node {
 	if !ok {
 		return undefined{}
 	}
+	if a.LinkID >= 0 && a.Syntax == schema.DN {
+		if dn, err := adproto.ParseDN(string(value)); err == nil {
+			return linked{equal{a, key}, dn}
+		}
+	}
 	return equal{a, key}
 }
 
@@ -257,14 +272,14 @@ func (n and) eval(e Entry) Truth {
 	return result
 }
 
-// probes takes the part with the fewest probes: whatever is in all is in it.
-func (n and) probes(indexed func(*schema.Attribute) bool) (best []Probe, ok bool) {
+// probes takes the part that costs the least: whatever is in all is in it.
+func (n and) probes(cost CostFunc) (best []Probe, sum int, ok bool) {
 	for _, part := range n {
-		if p, can := part.probes(indexed); can && (!ok || len(p) < len(best)) {
-			best, ok = p, true
+		if p, c, can := part.probes(cost); can && (!ok || c < sum) {
+			best, sum, ok = p, c, true
 		}
 	}
-	return best, ok
+	return best, sum, ok
 }
 
 // or is True if one part is, else Undefined if one is.
@@ -283,16 +298,15 @@ func (n or) eval(e Entry) Truth {
 	return result
 }
 
-func (n or) probes(indexed func(*schema.Attribute) bool) ([]Probe, bool) {
-	all := []Probe{}
+func (n or) probes(cost CostFunc) (all []Probe, sum int, ok bool) {
 	for _, part := range n {
-		p, ok := part.probes(indexed)
+		p, c, ok := part.probes(cost)
 		if !ok {
-			return nil, false
+			return nil, 0, false
 		}
-		all = slices.Concat(all, p)
+		all, sum = append(all, p...), sum+c
 	}
-	return all, true
+	return all, sum, true
 }
 
 type not struct{ part node }
@@ -300,16 +314,16 @@ type not struct{ part node }
 func (n not) eval(e Entry) Truth { return n.part.eval(e).not() }
 
 // probes finds nothing only for what is never True.
-func (n not) probes(func(*schema.Attribute) bool) ([]Probe, bool) {
+func (n not) probes(CostFunc) ([]Probe, int, bool) {
 	_, nothing := n.part.(undefined)
-	return nil, nothing
+	return nil, 0, nothing
 }
 
 // undefined is what cannot be evaluated for any entry.
 type undefined struct{}
 
-func (undefined) eval(Entry) Truth                                    { return Undefined }
-func (undefined) probes(func(*schema.Attribute) bool) ([]Probe, bool) { return nil, true }
+func (undefined) eval(Entry) Truth                     { return Undefined }
+func (undefined) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, true }
 
 // Items is how many comparisons the filter has, each of which may be made for
 // each entry in scope: who answers a search sets a limit.

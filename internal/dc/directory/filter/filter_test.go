@@ -33,6 +33,17 @@ func (e fakeEntry) Values(a *schema.Attribute) ([][]byte, bool) {
 	return out, true
 }
 
+func (e fakeEntry) Present(a *schema.Attribute) (bool, bool) {
+	return len(e.values[a.Name]) > 0, !e.hidden[a.Name]
+}
+
+func (e fakeEntry) Linked(a *schema.Attribute, target adproto.DN) (bool, bool) {
+	return slices.ContainsFunc(e.values[a.Name], func(s string) bool {
+		dn, err := adproto.ParseDN(s)
+		return err == nil && dn.EqualFold(target)
+	}), !e.hidden[a.Name]
+}
+
 func (e fakeEntry) InChain(a *schema.Attribute, target adproto.DN) (bool, bool) {
 	if e.hidden[a.Name] || a.Name != "memberOf" {
 		return false, !e.hidden[a.Name]
@@ -191,10 +202,14 @@ func TestFilters(t *testing.T) {
 
 func TestProbes(t *testing.T) {
 	ctx := testContext(t)
-	indexed := func(a *schema.Attribute) bool { return a.Name == "sAMAccountName" || a.Name == "servicePrincipalName" }
+	cost := func(p Probe) (int, bool) {
+		n, ok := map[string]int{"sAMAccountName": 1, "servicePrincipalName": 1, "objectClass": 1000}[p.Attribute.Name]
+		return n, ok
+	}
 	for text, want := range map[string]string{
 		"(sAMAccountName=WebApp01$)":                                         "sAMAccountName=webapp01$",
 		"(&(objectClass=user)(sAMAccountName=a))":                            "sAMAccountName=a",
+		"(&(objectClass=user)(mail=a))":                                      "objectClass=user",
 		"(&(|(sAMAccountName=a)(sAMAccountName=b))(servicePrincipalName=c))": "servicePrincipalName=c",
 		"(|(sAMAccountName=a)(servicePrincipalName=b))":                      "sAMAccountName=a servicePrincipalName=b",
 		"(|(sAMAccountName=a)(mail=b))":                                      "all",
@@ -205,7 +220,7 @@ func TestProbes(t *testing.T) {
 		"(|)":                                                                "",
 		"(&)":                                                                "all",
 	} {
-		probes, ok := Compile(ctx, mustParse(t, text)).Probes(indexed)
+		probes, ok := Compile(ctx, mustParse(t, text)).Probes(cost)
 		var got []string
 		for _, p := range probes {
 			got = append(got, fmt.Sprintf("%s=%s", p.Attribute.Name, p.Key))
@@ -297,7 +312,7 @@ func TestProbesFindWhateverMatches(t *testing.T) {
 		e.values["sAMAccountName"] = append(e.values["sAMAccountName"], "a") // so that something is found
 		own := adproto.Or(adproto.Equal("sAMAccountName", rapid.SampledFrom([]string{"a", "z"}).Draw(t, "own")), drawFilter(t, 2))
 		f := Compile(ctx, adproto.And(own, adproto.Or(drawFilter(t, 2), drawFilter(t, 2), adproto.Not(drawFilter(t, 2)))))
-		probes, ok := f.Probes(func(a *schema.Attribute) bool { return a.Name != "mail" })
+		probes, ok := f.Probes(func(p Probe) (int, bool) { return 1, p.Attribute.Name != "mail" })
 		if !ok || !f.Match(e) {
 			return
 		}

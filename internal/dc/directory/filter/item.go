@@ -26,14 +26,14 @@ func anyValue(e Entry, a *schema.Attribute, test func(key []byte) bool) Truth {
 type present struct{ a *schema.Attribute }
 
 func (n present) eval(e Entry) Truth {
-	values, readable := e.Values(n.a)
+	found, readable := e.Present(n.a)
 	if !readable {
 		return Undefined
 	}
-	return truth(len(values) > 0)
+	return truth(found)
 }
 
-func (present) probes(func(*schema.Attribute) bool) ([]Probe, bool) { return nil, false }
+func (present) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
 
 type equal struct {
 	a   *schema.Attribute
@@ -44,11 +44,28 @@ func (n equal) eval(e Entry) Truth {
 	return anyValue(e, n.a, func(key []byte) bool { return bytes.Equal(key, n.key) })
 }
 
-func (n equal) probes(indexed func(*schema.Attribute) bool) ([]Probe, bool) {
-	if !indexed(n.a) {
-		return nil, false
+func (n equal) probes(cost CostFunc) ([]Probe, int, bool) {
+	p := Probe{n.a, n.key}
+	entries, ok := cost(p)
+	if !ok {
+		return nil, 0, false
 	}
-	return []Probe{{n.a, n.key}}, true
+	return []Probe{p}, entries, true
+}
+
+// linked is equality for a link: it is looked up, so that nobody has to name all
+// members of a group to find that somebody is one.
+type linked struct {
+	equal
+	target adproto.DN
+}
+
+func (n linked) eval(e Entry) Truth {
+	found, readable := e.Linked(n.a, n.target)
+	if !readable {
+		return Undefined
+	}
+	return truth(found)
 }
 
 type ordering struct {
@@ -64,7 +81,7 @@ func (n ordering) eval(e Entry) Truth {
 	})
 }
 
-func (ordering) probes(func(*schema.Attribute) bool) ([]Probe, bool) { return nil, false }
+func (ordering) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
 
 type bits struct {
 	a    *schema.Attribute
@@ -89,7 +106,7 @@ func (n bits) eval(e Entry) Truth {
 	return False
 }
 
-func (bits) probes(func(*schema.Attribute) bool) ([]Probe, bool) { return nil, false }
+func (bits) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
 
 type inChain struct {
 	a      *schema.Attribute
@@ -104,7 +121,7 @@ func (n inChain) eval(e Entry) Truth {
 	return truth(found)
 }
 
-func (inChain) probes(func(*schema.Attribute) bool) ([]Probe, bool) { return nil, false }
+func (inChain) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
 
 // substrings holds the parts as their keys.
 type substrings struct {
@@ -157,4 +174,4 @@ func (n substrings) in(key []byte) bool {
 	return true
 }
 
-func (substrings) probes(func(*schema.Attribute) bool) ([]Probe, bool) { return nil, false }
+func (substrings) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }

@@ -1,6 +1,7 @@
 package rows
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
@@ -139,13 +140,69 @@ func parseLink(key []byte) (linkRow, error) {
 // link, those to it for a back link; by the GUID at the other end, so that
 // ranges of values are stable.
 func (t *Table) Links(r store.Reader, a *schema.Attribute, g dtyp.GUID) iter.Seq2[Link, error] {
-	kind := byte('f')
-	if a.BackLink() {
-		kind = 'b'
+	return linksAfter(r, linkKind(a), forwardID(a), g, dtyp.GUID{})
+}
+
+// LinkingAfter yields the links of attribute a that end at g, whose other ends have
+// greater GUIDs than after: the entries that have g among their values of a.
+func (t *Table) LinkingAfter(r store.Reader, a *schema.Attribute, g, after dtyp.GUID) iter.Seq2[Link, error] {
+	return linksAfter(r, 'f'+'b'-linkKind(a), forwardID(a), g, after)
+}
+
+// Linked reports whether an entry has target among its values of a, which are plain
+// names.
+func (t *Table) Linked(r store.Reader, a *schema.Attribute, g, target dtyp.GUID) (bool, error) {
+	_, err := r.Get(linkKey(linkKind(a), forwardID(a), g, target, ""))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
 	}
-	prefix := append(linkPrefix(kind, g), byte(forwardID(a)>>8), byte(forwardID(a)))
+	return err == nil, err
+}
+
+// LinkIDs are those of the link attributes, forward and back, of which an entry has
+// values, ascending on each side.
+func (t *Table) LinkIDs(r store.Reader, g dtyp.GUID) (ids []int, err error) {
+	for _, kind := range []byte{'f', 'b'} {
+		prefix := linkPrefix(kind, g)
+		for from, more := []byte(nil), true; more; {
+			more = false
+			for it, err := range r.Scan(prefix, from) {
+				var l linkRow
+				if err == nil {
+					l, err = parseLink(it.Key)
+				}
+				if err != nil {
+					return nil, err
+				}
+				id := l.linkID
+				from = append(prefix[:len(prefix):len(prefix)], byte((id+1)>>8), byte(id+1))
+				if kind == 'b' {
+					id |= 1
+				}
+				ids, more = append(ids, id), true
+				break
+			}
+		}
+	}
+	return ids, nil
+}
+
+// linkKind begins the rows of an entry's own values of a.
+func linkKind(a *schema.Attribute) byte {
+	if a.BackLink() {
+		return 'b'
+	}
+	return 'f'
+}
+
+func linksAfter(r store.Reader, kind byte, id int, g, after dtyp.GUID) iter.Seq2[Link, error] {
+	prefix := append(linkPrefix(kind, g), byte(id>>8), byte(id))
+	from := append(prefix[:len(prefix):len(prefix)], after[:]...)
 	return func(yield func(Link, error) bool) {
-		for it, err := range r.Scan(prefix, nil) {
+		for it, err := range r.Scan(prefix, from) {
+			if err == nil && !after.IsZero() && bytes.HasPrefix(it.Key, from) {
+				continue
+			}
 			var l linkRow
 			if err == nil {
 				l, err = parseLink(it.Key)

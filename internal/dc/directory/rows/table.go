@@ -122,6 +122,16 @@ func (t *Table) Get(r store.Reader, g dtyp.GUID) (*Entry, error) {
 	return e, nil
 }
 
+// Revision is uSNChanged of an entry: what was read of it before holds for as long as
+// it is the same. It fails with ErrNotFound.
+func (t *Table) Revision(r store.Reader, g dtyp.GUID) (uint64, error) {
+	item, err := r.Get(entryKey(g))
+	if err != nil {
+		return 0, missing(err, "object %s", g)
+	}
+	return item.Revision, nil
+}
+
 // missing gives the store's error for an absent key this package's name.
 func missing(err error, format string, args ...any) error {
 	if errors.Is(err, store.ErrNotFound) {
@@ -154,6 +164,26 @@ func (t *Table) Children(r store.Reader, parent dtyp.GUID) iter.Seq2[dtyp.GUID, 
 	return guids(r.Scan(childPrefix(parent), nil), func(it store.Item) []byte {
 		return it.Value[:min(dtyp.GUIDSize, len(it.Value))]
 	})
+}
+
+// ChildrenAfter are the entries below parent that come after the name, which need not
+// be that of an entry: so a walk goes on where it stopped, whatever has changed.
+func (t *Table) ChildrenAfter(r store.Reader, parent dtyp.GUID, name string) iter.Seq2[dtyp.GUID, error] {
+	last := childKey(parent, name)
+	return func(yield func(dtyp.GUID, error) bool) {
+		for it, err := range r.Scan(childPrefix(parent), last) {
+			if err == nil && bytes.Equal(it.Key, last) {
+				continue
+			}
+			var g dtyp.GUID
+			if err == nil {
+				g, err = dtyp.GUIDFromBytes(it.Value[:min(dtyp.GUIDSize, len(it.Value))])
+			}
+			if !yield(g, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // guids yields the GUID that of takes from each item.
@@ -218,11 +248,32 @@ func (t *Table) DN(r store.Reader, e *Entry) (adproto.DN, error) {
 func rdnType(a *schema.Attribute) string { return string(bytes.ToUpper([]byte(a.Name))) }
 
 // Find yields the entries that have a value of an indexed attribute, by its
-// key (schema.Syntax.Key).
+// key (schema.Syntax.Key), in the order of their GUIDs.
 func (t *Table) Find(r store.Reader, a *schema.Attribute, key []byte) iter.Seq2[dtyp.GUID, error] {
+	return t.FindAfter(r, a, key, dtyp.GUID{})
+}
+
+// FindAfter is Find without the entries whose GUIDs are not greater than after, in the
+// order of bytes; the zero GUID is before all.
+func (t *Table) FindAfter(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
 	if Unique(a) {
-		return guids(r.Scan(valuePrefix('u', a, key), nil), func(it store.Item) []byte { return it.Value })
+		return beyond(guids(r.Scan(valuePrefix('u', a, key), nil), func(it store.Item) []byte { return it.Value }), after)
 	}
 	prefix := valuePrefix('i', a, key)
-	return guids(r.Scan(prefix, nil), func(it store.Item) []byte { return it.Key[len(prefix):] })
+	from := append(prefix[:len(prefix):len(prefix)], after[:]...)
+	return beyond(guids(r.Scan(prefix, from), func(it store.Item) []byte { return it.Key[len(prefix):] }), after)
+}
+
+// beyond leaves out what is not greater than after.
+func beyond(seq iter.Seq2[dtyp.GUID, error], after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
+	return func(yield func(dtyp.GUID, error) bool) {
+		for g, err := range seq {
+			if err == nil && bytes.Compare(g[:], after[:]) <= 0 {
+				continue
+			}
+			if !yield(g, err) {
+				return
+			}
+		}
+	}
 }

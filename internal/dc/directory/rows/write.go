@@ -123,6 +123,10 @@ func indexRows(e *Entry) (map[string]indexRow, error) {
 			rows[string(append(valuePrefix('i', a, key), e.GUID[:]...))] = indexRow{a, v}
 		}
 	}
+	// The name is no value and is looked for most: it is found by the attribute that
+	// names the entry, whether that has an index or not.
+	key := append(valuePrefix('i', e.RDN, schema.Fold([]byte(e.Name))), e.GUID[:]...)
+	rows[string(key)] = indexRow{e.RDN, []byte(e.Name)}
 	return rows, nil
 }
 

@@ -165,12 +165,16 @@ func (s *Schema) CheckClasses(child, parent ObjectClass, rdn string) error {
 	if a, ok := s.Attribute(rdn); !ok || !strings.EqualFold(a.Name, child.RDN()) {
 		return fmt.Errorf("%w: the name of a %s begins with %s=, not %s=", ErrNaming, leaf.Name, child.RDN(), rdn)
 	}
-	for _, c := range s.chain(leaf) {
-		if slices.ContainsFunc(c.Superiors, parent.isOrExtends) {
-			return nil
-		}
+	if !s.MayLieBelow(leaf, parent) {
+		return fmt.Errorf("%w: a %s cannot lie below a %s", ErrNaming, leaf.Name, parent.Structural().Name)
 	}
-	return fmt.Errorf("%w: a %s cannot lie below a %s", ErrNaming, leaf.Name, parent.Structural().Name)
+	return nil
+}
+
+// MayLieBelow reports whether one of the classes of the parent is a possible superior
+// of c or of its superclasses.
+func (s *Schema) MayLieBelow(c *Class, parent ObjectClass) bool {
+	return slices.ContainsFunc(s.chain(c), func(c *Class) bool { return slices.ContainsFunc(c.Superiors, parent.isOrExtends) })
 }
 
 // isOrExtends reports whether the class of that name is on the structural

@@ -333,6 +333,12 @@ func (s *Schema) Linked(a *Attribute) (*Attribute, bool) {
 	return other, ok
 }
 
+// ByLinkID finds a link attribute.
+func (s *Schema) ByLinkID(id int) (*Attribute, bool) {
+	a, ok := s.links[id]
+	return a, ok
+}
+
 // Attributes are all attributes, by name.
 func (s *Schema) Attributes() []*Attribute {
 	out := make([]*Attribute, len(s.names))
