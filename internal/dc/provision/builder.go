@@ -28,7 +28,7 @@ type entry struct {
 
 // rows is how many rows of the store the entry takes at most.
 func (e *entry) rows() int {
-	n := 3 // the entry, its creation and its name
+	n := 4 // the entry, its creation, its name and the index of names
 	for a, values := range e.Values {
 		if rows.Indexed(a) {
 			n += len(values)
