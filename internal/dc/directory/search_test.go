@@ -303,4 +303,3 @@ func TestSearchesFindWhatTheFilterTakes(t *testing.T) {
 		})
 	}
 }
-

@@ -22,8 +22,6 @@ func (nobody) FromTicket(context.Context, krb5.EncTicketPart, krb5.Principal, ne
 func (nobody) ServiceKeys() gss.KeyFunc { return nil }
 
 type Ops interface {
-	Search(ctx context.Context, c directory.Caller, q directory.SearchRequest, yield func(directory.SearchEntry) error) (directory.SearchResult, error)
-	Compare(ctx context.Context, c directory.Caller, dn, attribute string, value []byte) (bool, error)
 	Add(ctx context.Context, c directory.Caller, q directory.AddRequest) error
 	Modify(ctx context.Context, c directory.Caller, q directory.ModifyRequest) error
 	Delete(ctx context.Context, c directory.Caller, q directory.DeleteRequest) error
