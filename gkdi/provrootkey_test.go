@@ -1,4 +1,4 @@
-package kds
+package gkdi
 
 import (
 	"bytes"
@@ -7,12 +7,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/opengmsa/opengmsa/gkdi"
+	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/secret"
 )
 
+// day0 is a time inside a key cycle: 7 h 30 min after it began.
+var day0 = dtyp.FiletimeOf(time.Date(2026, 11, 20, 13, 30, 0, 0, time.UTC))
+
 func sampleObject() ProvRootKey {
-	return NewProvRootKey(testKey(7, day0).RootKey, "CN=DC1,OU=Domain Controllers,DC=contoso,DC=com")
+	key := RootKey{ID: dtyp.GUID{7}, Version: 1, Hash: SHA512, Key: secret.New(bytes.Repeat([]byte{7}, KeySize)), UseStart: day0, Created: day0}
+	return NewProvRootKey(key, "CN=DC1,OU=Domain Controllers,DC=contoso,DC=com")
 }
 
 func lookup(attrs []Attribute) func(string) [][]byte {
@@ -57,12 +63,12 @@ func TestRootKeyObjectsThatAreRefused(t *testing.T) {
 		want      error
 	}{
 		"a name that is no GUID":      {"cn", "master", ErrAttribute},
-		"a version to come":           {"msKds-Version", "2", gkdi.ErrUnsupported},
+		"a version to come":           {"msKds-Version", "2", ErrUnsupported},
 		"a version that is no number": {"msKds-Version", "one", ErrAttribute},
-		"a key of 63 bytes":           {"msKds-RootKeyData", strings.Repeat("k", 63), gkdi.ErrUnsupported},
-		"another KDF":                 {"msKds-KDFAlgorithmID", "SP800_56A_CONCAT", gkdi.ErrUnsupported},
+		"a key of 63 bytes":           {"msKds-RootKeyData", strings.Repeat("k", 63), ErrUnsupported},
+		"another KDF":                 {"msKds-KDFAlgorithmID", "SP800_56A_CONCAT", ErrUnsupported},
 		"KDF parameters cut short":    {"msKds-KDFParam", "\x00\x00\x00\x00", ErrAttribute},
-		"another hash":                {"msKds-KDFParam", string(bytes.Replace(gkdi.SHA512.KDFParameters(), []byte("5\x001\x002"), []byte("5\x001\x003"), 1)), gkdi.ErrUnsupported},
+		"another hash":                {"msKds-KDFParam", string(bytes.Replace(SHA512.KDFParameters(), []byte("5\x001\x002"), []byte("5\x001\x003"), 1)), ErrUnsupported},
 		"a negative time":             {"msKds-UseStartTime", "-1", ErrAttribute},
 		"a time past Integer8":        {"msKds-CreateTime", "9223372036854775808", ErrAttribute},
 		"a key length of 1 Mbit":      {"msKds-PublicKeyLength", "1048576", ErrAttribute},
