@@ -64,6 +64,16 @@ func (l *ACL) Allow(sid dtyp.SID, rights Mask) bool {
 	return true
 }
 
+// Insert adds an entry where canonical order has it, unless an equal one is there,
+// and reports whether the list changed. All others stay as they are.
+func (l *ACL) Insert(a ACE) bool {
+	if slices.ContainsFunc(l.ACEs, a.Equal) {
+		return false
+	}
+	l.insert(a)
+	return true
+}
+
 // insert puts a before the first entry that canonical order has after it.
 func (l *ACL) insert(a ACE) {
 	at := slices.IndexFunc(l.ACEs, func(b ACE) bool { return b.rank() > a.rank() })

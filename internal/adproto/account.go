@@ -80,7 +80,7 @@ func parseAccountName(s string) (AccountName, error) {
 // in a sAMAccountName ([MS-ADTS] 3.1.1.5.1.3), and a UPN's suffix has none.
 func looksLikeDN(s string) bool {
 	typ, _, ok := strings.Cut(s, "=")
-	return ok && validAttr(strings.Trim(typ, " "))
+	return ok && ValidAttribute(strings.Trim(typ, " "))
 }
 
 // checkName refuses what a sAMAccountName cannot hold: [MS-SAMR] 3.1.1.6, and

@@ -73,7 +73,7 @@ func ParseDN(s string) (DN, error) {
 func parseAVA(s string) (ava AVA, sep byte, rest string, err error) {
 	typ, s, ok := strings.Cut(s, "=")
 	ava.Type = strings.Trim(typ, " ")
-	if !ok || !validAttr(ava.Type) || strings.Contains(ava.Type, ";") {
+	if !ok || !ValidAttribute(ava.Type) || strings.Contains(ava.Type, ";") {
 		return ava, 0, "", fmt.Errorf("bad attribute type %q", ava.Type)
 	}
 	s = strings.TrimLeft(s, " ")

@@ -229,7 +229,7 @@ func parseItem(s string) (Filter, error) {
 	case ':':
 		return parseExtensible(left[:eq-1], value)
 	}
-	if !validAttr(left) {
+	if !ValidAttribute(left) {
 		return Filter{}, fmt.Errorf("bad attribute description %q", left)
 	}
 	if kind == FilterEqual && strings.Contains(value, "*") {
@@ -276,11 +276,11 @@ func parseExtensible(left, value string) (Filter, error) {
 	}
 	if len(parts) > 0 {
 		f.Rule, parts = parts[0], parts[1:]
-		if !validAttr(f.Rule) {
+		if !ValidAttribute(f.Rule) {
 			return Filter{}, fmt.Errorf("bad matching rule %q", f.Rule)
 		}
 	}
-	if len(parts) > 0 || f.Attr == "" && f.Rule == "" || f.Attr != "" && !validAttr(f.Attr) {
+	if len(parts) > 0 || f.Attr == "" && f.Rule == "" || f.Attr != "" && !ValidAttribute(f.Attr) {
 		return Filter{}, fmt.Errorf("bad extensible match %q", left)
 	}
 	var err error
@@ -288,9 +288,9 @@ func parseExtensible(left, value string) (Filter, error) {
 	return f, err
 }
 
-// validAttr accepts an attribute description or an OID with options: RFC 4512,
+// ValidAttribute accepts an attribute description or an OID with options: RFC 4512,
 // Section 2.5.
-func validAttr(s string) bool {
+func ValidAttribute(s string) bool {
 	for _, c := range []byte(s) {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':

@@ -107,7 +107,7 @@ func parseFilterBER(b []byte, depth int, parts *int) (f Filter, rest []byte, err
 	default:
 		err = f.parseComparison(body)
 	}
-	if err == nil && f.Kind > FilterNot && f.Kind != FilterExtensible && !validAttr(f.Attr) {
+	if err == nil && f.Kind > FilterNot && f.Kind != FilterExtensible && !ValidAttribute(f.Attr) {
 		err = fmt.Errorf("bad attribute description %q", f.Attr)
 	}
 	return f, rest, err
@@ -220,7 +220,7 @@ func (f *Filter) parseExtensibleBER(body []byte) error {
 		body = rest
 	}
 	if f.Value == nil || f.Rule == "" && f.Attr == "" ||
-		f.Rule != "" && !validAttr(f.Rule) || f.Attr != "" && !validAttr(f.Attr) {
+		f.Rule != "" && !ValidAttribute(f.Rule) || f.Attr != "" && !ValidAttribute(f.Attr) {
 		return errors.New("extensible match without a value, or without rule and attribute")
 	}
 	return nil

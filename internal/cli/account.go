@@ -17,12 +17,10 @@ import (
 )
 
 func (a *app) account() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "account",
-		Short: "Group managed service accounts",
-	}
-	c.AddCommand(a.accountInstall(), a.accountUninstall())
-	return c
+	return noun("account", "Managed service accounts",
+		a.accountCreate(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(),
+		a.accountHosts(), a.accountLink("link"), a.accountLink("unlink"), a.accountRotate(), a.accountDelegate(),
+		a.accountTest(), a.accountInstall(), a.accountUninstall())
 }
 
 // installOptions are the flags of gmsa account install.

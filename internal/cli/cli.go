@@ -116,6 +116,11 @@ Exit codes:
 		a.lease(),
 		a.agent(),
 		a.account(),
+		a.kds(),
+		a.group(),
+		a.computer(),
+		a.spn(),
+		a.object(),
 		a.credspec(),
 		a.run(),
 		a.version(),
@@ -159,14 +164,17 @@ func needSubcommand(c *cobra.Command) {
 	if c.Runnable() {
 		return
 	}
-	c.SuggestionsMinimumDistance = 2
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return fmt.Errorf("%s needs a command", c.CommandPath())
 		}
 		text := fmt.Sprintf("%s has no command %q", c.CommandPath(), args[0])
-		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-			text += fmt.Sprintf("; did you mean %q?", near[0])
+		for distance := 1; distance <= 2; distance++ {
+			c.SuggestionsMinimumDistance = distance
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				text += fmt.Sprintf("; did you mean %q?", near[0])
+				break
+			}
 		}
 		return errors.New(text)
 	}

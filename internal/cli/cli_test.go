@@ -157,6 +157,15 @@ func TestEveryCommandHasExamples(t *testing.T) {
 	}
 }
 
+// shellWords splits a command line at spaces outside of quotes.
+func shellWords(line string) []string {
+	var words []string
+	for _, m := range regexp.MustCompile(`(?:[^\s'"]|'[^']*'|"[^"]*")+`).FindAllString(line, -1) {
+		words = append(words, regexp.MustCompile(`'([^']*)'|"([^"]*)"`).ReplaceAllString(m, "$1$2"))
+	}
+	return words
+}
+
 // parseExample has the program's own parser take a command line, and says which
 // command it is.
 func parseExample(line string) (string, error) {
@@ -165,7 +174,7 @@ func parseExample(line string) (string, error) {
 	if _, last, ok := strings.Cut(line, "| "); ok {
 		line = last
 	}
-	words := strings.Fields(strings.ReplaceAll(line, "$$", "1"))
+	words := shellWords(strings.ReplaceAll(line, "$$", "1"))
 	if len(words) < 2 || words[0] != "gmsa" {
 		return "", errors.New("no command of gmsa")
 	}

@@ -62,7 +62,7 @@ func (a *app) credspec() *cobra.Command {
 		Use:   "credspec",
 		Short: "Credential specs: the files that name a container's gMSA",
 	}
-	c.AddCommand(a.credspecCheck(), a.credspecShow(), a.credspecList())
+	c.AddCommand(a.credspecCreate(), a.credspecCheck(), a.credspecShow(), a.credspecList())
 	return c
 }
 

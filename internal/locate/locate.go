@@ -23,10 +23,11 @@ type Ports struct {
 	LDAP     uint16 // 389, UDP and TCP
 	LDAPS    uint16 // 636
 	Kpasswd  uint16 // 464, UDP and TCP
+	GC       uint16 // 3268, the global catalog
 }
 
 // standardPorts are those of [MS-ADTS] 6.3.2.
-var standardPorts = Ports{Kerberos: 88, LDAP: 389, LDAPS: 636, Kpasswd: 464}
+var standardPorts = Ports{Kerberos: 88, LDAP: 389, LDAPS: 636, Kpasswd: 464, GC: 3268}
 
 // or fills the zero ports of p from o.
 func (p Ports) or(o Ports) Ports {
@@ -36,7 +37,7 @@ func (p Ports) or(o Ports) Ports {
 		}
 		return b
 	}
-	return Ports{fill(p.Kerberos, o.Kerberos), fill(p.LDAP, o.LDAP), fill(p.LDAPS, o.LDAPS), fill(p.Kpasswd, o.Kpasswd)}
+	return Ports{fill(p.Kerberos, o.Kerberos), fill(p.LDAP, o.LDAP), fill(p.LDAPS, o.LDAPS), fill(p.Kpasswd, o.Kpasswd), fill(p.GC, o.GC)}
 }
 
 // Service is one of a controller's services.
@@ -48,6 +49,7 @@ const (
 	LDAP
 	LDAPS
 	Kpasswd
+	GC // LDAP over what every domain of the forest has, on controllers that have a catalog
 )
 
 // Need says what a controller must be able to do.
@@ -61,6 +63,8 @@ const (
 	// GMSA is writable and of Windows Server 2012 or later: only such a
 	// controller answers for a managed password.
 	GMSA
+	// Catalog has the global catalog: a part of every object of the forest.
+	Catalog
 )
 
 // meets reports whether a controller with these flags will do.
@@ -70,6 +74,8 @@ func (n Need) meets(f adproto.DSFlags) bool {
 		return f.Writable()
 	case GMSA:
 		return f.Writable() && f.AtLeast2012()
+	case Catalog:
+		return f&adproto.DSGC != 0
 	}
 	return true
 }
@@ -81,6 +87,8 @@ func (n Need) String() string {
 		return "writable domain controller"
 	case GMSA:
 		return "writable domain controller of Windows Server 2012 or later"
+	case Catalog:
+		return "domain controller with the global catalog"
 	}
 	return "domain controller"
 }
@@ -141,7 +149,7 @@ type Controller struct {
 
 // Endpoint is the address and port of a service, for a dialer.
 func (c Controller) Endpoint(s Service) string {
-	port := [...]uint16{c.Ports.Kerberos, c.Ports.LDAP, c.Ports.LDAPS, c.Ports.Kpasswd}[s]
+	port := [...]uint16{c.Ports.Kerberos, c.Ports.LDAP, c.Ports.LDAPS, c.Ports.Kpasswd, c.Ports.GC}[s]
 	return net.JoinHostPort(c.Addr.String(), strconv.Itoa(int(port)))
 }
 

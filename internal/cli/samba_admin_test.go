@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opengmsa/opengmsa/internal/lab"
+)
+
+// administrator runs gmsa as the domain's administrator.
+type administrator struct {
+	t    *testing.T
+	dc   *lab.DC
+	args []string
+	env  []string
+}
+
+func newAdministrator(t *testing.T, dc *lab.DC) *administrator {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(lab.AdminPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &administrator{t: t, dc: dc, args: []string{"--dc", dc.IP.String(), "-U", "Administrator@" + lab.DNSDomain, "--password-file", file}}
+}
+
+// run wants an exit code and gives what was printed.
+func (a *administrator) run(code int, args ...string) result {
+	a.t.Helper()
+	r := gmsa(a.t, a.env, append(args, a.args...)...)
+	if r.code != code {
+		a.t.Errorf("gmsa %s: exit code %d, want %d", strings.Join(args, " "), r.code, code)
+	}
+	return r
+}
+
+// json runs a command that succeeds and decodes its answer.
+func (a *administrator) json(v any, args ...string) {
+	a.t.Helper()
+	if r := a.run(0, append(args, "-o", "json")...); r.code == 0 {
+		if err := json.Unmarshal([]byte(r.stdout), v); err != nil {
+			a.t.Fatalf("%v in\n%s", err, r.stdout)
+		}
+	}
+}
+
+func contains(t *testing.T, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("no %q in\n%s", w, text)
+		}
+	}
+}
+
+func TestSambaFarm(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	a := newAdministrator(t, dc)
+	dir := t.TempDir()
+
+	a.run(0, "group", "create", "WebApp01 Authorized Hosts", "--sam", "WebApp01Hosts", "--scope", "DomainLocal")
+	hostKeytab := filepath.Join(dir, "host.keytab")
+	contains(t, a.run(0, "computer", "join", "ContainerHost01", "--out", hostKeytab).stdout, "was made")
+	contains(t, a.run(0, "computer", "join", "ContainerHost01", "--out", hostKeytab).stdout, "given new keys")
+	dc.KinitKeytab(t, "ContainerHost01$", hostKeytab)
+
+	var x serviceAccountView
+	a.json(&x, "account", "create", "Farm01", "--dns", "farm01.contoso.com", "--hosts", "WebApp01Hosts",
+		"--spn", "host/Farm01,host/farm01.contoso.com", "--description", "the farm")
+	if x.Name != "Farm01$" || !x.Enabled || x.Control != 4096 || x.Interval != 30 || x.EncTypes != "AES128, AES256" || len(x.Readers) != 1 || x.Readers[0].Name != "WebApp01Hosts" {
+		t.Errorf("%+v", x)
+	}
+	if r := gmsa(t, nil, "account", "test", "Farm01", "--keytab", hostKeytab, "--dc", dc.IP.String()); r.code != 6 || r.stdout != "False\n" {
+		t.Errorf("a host without the right: %d, %s", r.code, r.stdout)
+	} else {
+		contains(t, r.stderr, "Test failed for Managed Service Account Farm01.")
+	}
+	a.run(0, "group", "add-member", "WebApp01Hosts", "ContainerHost01")
+	if r := gmsa(t, nil, "account", "test", "Farm01", "--keytab", hostKeytab, "--dc", dc.IP.String()); r.code != 0 || r.stdout != "True\n" {
+		t.Errorf("a host with the right: %d, %s", r.code, r.stdout)
+	}
+	a.json(&x, "account", "show", "Farm01$")
+	if len(x.Readers) != 1 || len(x.Readers[0].Hosts) != 1 || x.Readers[0].Hosts[0].Name != "ContainerHost01$" || x.NextRollover == nil || x.RootKey == "" {
+		t.Errorf("%+v", x)
+	}
+	// What was made here is what samba-tool takes.
+	out := dc.SambaTool(t, "service-account", "view", "--name=Farm01")
+	contains(t, out, "farm01.contoso.com")
+	out = dc.SambaTool(t, "service-account", "group-msa-membership", "show", "--name=Farm01")
+	contains(t, out, "WebApp01")
+	// And a spec of it.
+	a.env = []string{"GMSA_CREDENTIALSPECS=" + dir}
+	a.run(0, "credspec", "create", "Farm01", "--no-clobber")
+	b, err := os.ReadFile(filepath.Join(dir, "contoso_farm01.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(b), lab.DomainSID, lab.DomainGUID, `"MachineAccountName": "Farm01"`)
+	a.run(1, "credspec", "create", "Farm01", "--no-clobber")
+	a.run(0, "account", "remove", "Farm01")
+	a.run(3, "account", "show", "Farm01")
+}
+
+func TestSambaRefusals(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	a := newAdministrator(t, dc)
+	for name, c := range map[string]struct {
+		code int
+		want string
+		args []string
+	}{
+		"a long name":        {2, "15 characters", []string{"account", "create", "AnAccountWithALongName", "--outbound-only"}},
+		"no DNS name":        {2, "DNS host name", []string{"account", "create", "nodns"}},
+		"a name that exists": {1, "is taken", []string{"account", "create", "webapp01", "--outbound-only"}},
+		"a SPN that exists":  {1, "is taken", []string{"account", "create", "thief", "--dns", "x.contoso.com", "--spn", "HTTP/webapp01.contoso.com"}},
+		"an alias of a SPN":  {1, "is taken", []string{"account", "create", "thief", "--dns", "x.contoso.com", "--spn", "host/webapp01.contoso.com"}},
+		"unknown principals": {3, "nobody2", []string{"account", "create", "lost", "--outbound-only", "--hosts", "nobody1,nobody2"}},
+		"another interval":   {2, "cannot be changed", []string{"account", "set", "webapp01", "--interval", "7"}},
+		"an interval of 0":   {1, "not possible", []string{"account", "create", "zero", "--outbound-only", "--interval", "-1"}},
+		"a group in itself":  {2, "member of itself", []string{"group", "add-member", "WebHosts", "WebHosts"}},
+		"a bad filter":       {2, "malformed filter", []string{"object", "find", `name -like`}},
+		"a taken group":      {1, "is taken", []string{"group", "create", "WebHosts"}},
+		"no such key":        {3, "no such KDS root key", []string{"kds", "show", "11111111-2222-3333-4444-555555555555"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a.t = t
+			r := a.run(c.code, c.args...)
+			contains(t, r.stderr, c.want)
+		})
+	}
+	a.t = t
+	for _, name := range []string{"thief$", "lost$", "nodns$", "zero$"} {
+		if found := dc.Search(t, lab.BaseDN, "(sAMAccountName="+name+")", "dn"); len(found) > 0 {
+			t.Errorf("%s is there", name)
+		}
+	}
+}
+
+func TestSambaRootKeys(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	a := newAdministrator(t, dc)
+	var keys []rootKeyView
+	a.json(&keys, "kds", "list")
+	if len(keys) == 0 || !keys[0].Usable {
+		t.Fatalf("%+v", keys)
+	}
+	var app serviceAccountView
+	a.json(&app, "account", "show", "webapp01")
+	old := app.RootKey
+	var x rootKeyView
+	log := filepath.Join(t.TempDir(), "events.jsonl")
+	a.json(&x, "kds", "add", "--event-log", log)
+	if x.Effective == nil || x.Created == nil || x.Effective.Sub(*x.Created).Hours() < 239 || x.Usable || x.Hash != "SHA512" || x.PrivateKeyBits != 512 {
+		t.Errorf("%+v", x)
+	}
+	contains(t, dc.SambaTool(t, "domain", "kds", "root-key", "list"), x.ID)
+	if b, err := os.ReadFile(log); err != nil || !strings.Contains(string(b), `"id":4004`) {
+		t.Errorf("%s, %v", b, err)
+	}
+	contains(t, a.run(0, "kds", "test", x.ID).stdout, "True")
+	contains(t, a.run(0, "kds", "reach", old).stdout, "webapp01$")
+	contains(t, a.run(1, "kds", "remove", old).stderr, "webapp01$", "hint: ")
+	a.run(0, "kds", "remove", x.ID)
+	r := a.run(0, "kds", "add", "--effective-time", "-10h")
+	contains(t, r.stderr, "single controller", "already")
+	r = a.run(0, "kds", "add", "--effective-immediately", "--reason", "a test")
+	contains(t, r.stderr, "can first be used at")
+	if strings.Contains(r.stderr, "already") {
+		t.Error("warned of a key that is wanted")
+	}
+	if r := a.run(0, "kds", "show", old); strings.Contains(r.stdout, "key  ") {
+		t.Error("the secret is shown")
+	}
+}
