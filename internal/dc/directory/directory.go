@@ -48,10 +48,11 @@ type Passwords interface {
 type NewPassword struct {
 	// Password is UTF-16LE, without quotes.
 	Password secret.Bytes
-	// Old is the present password, which whoever changes their own must know; Change
-	// says that it is to be checked.
-	Old    secret.Bytes
-	Change bool
+	// Old is the present password, which whoever changes their own must know. Change
+	// says that the password is changed and not reset, and that Old is to be checked,
+	// unless Proven says that the caller proved it by other means.
+	Old            secret.Bytes
+	Change, Proven bool
 	// Initial says that the account is being made.
 	Initial bool
 }
@@ -149,6 +150,9 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	if err := d.reloadRing(ctx); err != nil {
 		return nil, fmt.Errorf("open directory: %w", err)
 	}
+	if err := d.Inherit(ctx); err != nil {
+		return nil, fmt.Errorf("open directory: %w", err)
+	}
 	return d, nil
 }
 
@@ -226,7 +230,8 @@ func (d *Directory) reloadRing(ctx context.Context) error {
 	return d.View(ctx, func(r *Reader) error {
 		keys, err := r.RootKeys()
 		if err == nil {
-			d.ring.Store(kds.NewRing(d.cache, keys...))
+			ring := kds.NewRing(d.cache, keys...)
+			d.forget(d.ring.Swap(ring), ring)
 		}
 		return err
 	})

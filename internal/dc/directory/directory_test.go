@@ -126,7 +126,7 @@ func TestRootKeysMakeTheRing(t *testing.T) {
 	}
 }
 
-func attribute(t *testing.T, d *directory.Directory, name string) *schema.Attribute {
+func attribute(t testing.TB, d *directory.Directory, name string) *schema.Attribute {
 	t.Helper()
 	a, ok := d.Schema().Attribute(name)
 	if !ok {

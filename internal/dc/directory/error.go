@@ -70,6 +70,18 @@ const (
 	Win32ObjectNotFound      Win32 = 0x0000208D // ERROR_DS_OBJ_NOT_FOUND
 	Win32InsufficientRights  Win32 = 0x00002098 // ERROR_DS_INSUFF_ACCESS_RIGHTS
 	Win32ObjectExists        Win32 = 0x00002071 // ERROR_DS_OBJ_STRING_NAME_EXISTS
+	Win32GeneralFailure      Win32 = 0x0000001F // ERROR_GEN_FAILURE
+	Win32NotAuthenticated    Win32 = 0x000004DC // ERROR_NOT_AUTHENTICATED
+	Win32UserExists          Win32 = 0x00000524 // ERROR_USER_EXISTS
+	Win32NotMember           Win32 = 0x00000561 // ERROR_MEMBER_NOT_IN_ALIAS
+	Win32IsMember            Win32 = 0x00000562 // ERROR_MEMBER_IN_ALIAS
+	Win32SingleValue         Win32 = 0x00002081 // ERROR_DS_SINGLE_VALUE_CONSTRAINT
+	Win32SystemOnly          Win32 = 0x000020B1 // ERROR_DS_CANT_MOD_SYSTEM_ONLY
+	Win32NameReference       Win32 = 0x000020B5 // ERROR_DS_NAME_REFERENCE_INVALID
+	Win32GroupType           Win32 = 0x00002141 // ERROR_DS_INVALID_GROUP_TYPE
+	Win32SPNNotUnique        Win32 = 0x000021C7 // ERROR_DS_SPN_VALUE_NOT_UNIQUE_IN_FOREST
+	Win32UPNNotUnique        Win32 = 0x000021C8 // ERROR_DS_UPN_VALUE_NOT_UNIQUE_IN_FOREST
+	Win32NoKey               Win32 = 0x8009000D // NTE_NO_KEY
 )
 
 // Error is how an operation fails: the result that the client is told, and the cause,
@@ -119,8 +131,7 @@ func AsError(err error) *Error {
 		return e
 	}
 	if c, ok := errors.AsType[*rows.Conflict](err); ok {
-		return &Error{Code: ConstraintViolation, Win32: Win32Constraint,
-			Message: fmt.Sprintf("%s[%s] would cause a conflict", c.Attribute.Name, c.Value), Err: err}
+		return conflict(c.Attribute.Name, c.Value, err)
 	}
 	for _, k := range known() {
 		if errors.Is(err, k.err) {
@@ -128,6 +139,22 @@ func AsError(err error) *Error {
 		}
 	}
 	return &Error{Code: OperationsError, Win32: Win32Operations, Message: "the directory failed", Err: err}
+}
+
+// conflict is the result of a value that another object has, in the codes that AD has
+// for the attribute: [MS-ADTS] 3.1.1.5.1.3.
+func conflict(attribute string, value []byte, cause error) *Error {
+	e := &Error{Code: ConstraintViolation, Win32: Win32Constraint, Err: cause,
+		Message: fmt.Sprintf("%s[%s] would cause a conflict", attribute, value)}
+	switch attribute {
+	case "sAMAccountName":
+		e.Code, e.Win32 = EntryAlreadyExists, Win32UserExists
+	case "servicePrincipalName":
+		e.Win32 = Win32SPNNotUnique
+	case "userPrincipalName":
+		e.Win32 = Win32UPNNotUnique
+	}
+	return e
 }
 
 // A knownError is an error of a package below with the result that it stands for.

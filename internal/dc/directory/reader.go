@@ -25,7 +25,7 @@ const (
 	// byte. See kds.RootKey.
 	PrivateFounding = "founding"
 	// PrivateLogon is what package account counts of an account's logons. Writing it is no
-	// change of the directory: see Directory.Changes.
+	// change of the directory: see Directory.Changes. To unlock an account is to remove it.
 	PrivateLogon = "logon"
 )
 

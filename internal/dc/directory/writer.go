@@ -20,6 +20,8 @@ type Writer struct {
 	tx store.Tx
 	// rootKeys says that a root key was written or deleted.
 	rootKeys bool
+	// heirs says that objects are to inherit descriptors anew: see Directory.Inherit.
+	heirs bool
 	// counts says that something was written besides counters of logons.
 	counts bool
 }
@@ -83,6 +85,9 @@ func (w *Writer) SetPrivate(g dtyp.GUID, name string, value secret.Bytes) error 
 	}
 	return w.table.SetPrivate(w.tx, g, name, sealed)
 }
+
+// ClearPrivate removes all private rows of an object.
+func (w *Writer) ClearPrivate(g dtyp.GUID) error { return w.table.ClearPrivate(w.tx, g) }
 
 // metaNextRID is the name of the row with the RID that the next account gets.
 const metaNextRID = "nextRID"

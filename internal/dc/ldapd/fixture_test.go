@@ -47,7 +47,7 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 	cert := f.certificate(t)
 	ping := cldapd.New(cldapd.Config{Directory: f.Directory})
 	cfg := Config{
-		Directory: readOnly{Directory: f.Directory}, Accounts: nobody{}, Ping: ping.Answer,
+		Directory: f.Directory, Accounts: nobody{}, Ping: ping.Answer,
 		Certificate: func() (*tls.Certificate, error) { return cert, nil },
 		Log:         slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:         f.Clock.Now, Rand: rand.Reader,

@@ -20,14 +20,3 @@ func (nobody) FromTicket(context.Context, krb5.EncTicketPart, krb5.Principal, ne
 	return directory.Caller{}, errors.New("x")
 }
 func (nobody) ServiceKeys() gss.KeyFunc { return nil }
-
-type Ops interface {
-	Add(ctx context.Context, c directory.Caller, q directory.AddRequest) error
-	Modify(ctx context.Context, c directory.Caller, q directory.ModifyRequest) error
-	Delete(ctx context.Context, c directory.Caller, q directory.DeleteRequest) error
-	ModifyDN(ctx context.Context, c directory.Caller, q directory.ModifyDNRequest) error
-}
-type readOnly struct {
-	*directory.Directory
-	Ops
-}

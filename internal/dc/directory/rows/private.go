@@ -37,6 +37,20 @@ func (t *Table) SetPrivate(tx store.Tx, g dtyp.GUID, name string, value []byte) 
 	return tx.Put(privateKey(g, name), value)
 }
 
+// ClearPrivate removes all private rows of an entry.
+func (t *Table) ClearPrivate(tx store.Tx, g dtyp.GUID) error {
+	keys, err := privateKeys(tx, g)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := tx.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // privateKeys are the keys of all private rows of an entry.
 func privateKeys(r store.Reader, g dtyp.GUID) (keys [][]byte, err error) {
 	for it, err := range r.Scan(privatePrefix(g), nil) {

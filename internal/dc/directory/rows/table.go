@@ -73,6 +73,19 @@ func Indexed(a *schema.Attribute) bool {
 	return Unique(a) || a.Indexed() && a.LinkID < 0 && !a.Constructed() && !a.Secret() && a.Name != "objectGUID"
 }
 
+// Deleted reports whether an entry is a tombstone, or the container of tombstones,
+// which also has isDeleted ([MS-ADTS] 3.1.1.5.5). A tombstone keeps its names and its
+// SID without holding them: they are in no index of unique values, so that others can
+// have the names and nobody comes across it by them.
+func Deleted(e *Entry) bool {
+	for a, v := range e.Values {
+		if a.Name == "isDeleted" {
+			return len(v) == 1 && string(v[0]) == "TRUE"
+		}
+	}
+	return false
+}
+
 func entryKey(g dtyp.GUID) []byte   { return append([]byte{'e'}, g[:]...) }
 func createdKey(g dtyp.GUID) []byte { return append([]byte{'c'}, g[:]...) }
 

@@ -107,8 +107,9 @@ func indexRows(e *Entry) (map[string]indexRow, error) {
 	if e == nil {
 		return rows, nil
 	}
+	deleted := Deleted(e)
 	for a, values := range e.Values {
-		if !Indexed(a) {
+		if !Indexed(a) || deleted && Unique(a) {
 			continue
 		}
 		for _, v := range values {

@@ -1,0 +1,170 @@
+package directory
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
+)
+
+// hostClasses are the service classes for which "host" stands in a domain: the value
+// of sPNMappings that a new forest has ([MS-ADA3] 2.273 names the attribute, [MS-DRSR]
+// 4.1.4.2.19 uses it).
+func hostClasses() []string {
+	return strings.Fields(`alerter appmgmt cisvc clipsrv browser dhcp dnscache replicator eventlog eventsystem
+		policyagent oakley dmserver dns mcsvc fax msiserver ias messenger netlogon netman netdde netddedsm nmagent
+		plugplay protectedstorage rasman rpclocator rpc rpcss remoteaccess rsvp samss scardsvr scesrv seclogon scm
+		dcom cifs spooler snmp schedule tapisrv trksvr trkwks ups time wins www http w3svc iisadmin msdtc`)
+}
+
+// settleSPNs judges servicePrincipalName: each value is one, and no other account in
+// the forest has it, spelled otherwise or by an alias ([MS-ADTS] 3.1.1.5.1.3).
+func (d *draft) settleSPNs() error {
+	if !d.changed("servicePrincipalName") {
+		return nil
+	}
+	for _, v := range d.added("servicePrincipalName") {
+		spn, err := adproto.ParseSPN(string(v))
+		if err != nil {
+			return &Error{Code: ConstraintViolation, Win32: Win32Constraint, Message: "a servicePrincipalName that is none", Err: err}
+		}
+		if err := d.uniqueSPN(spn, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uniqueSPN refuses an SPN that another account has. One that it has only by an alias,
+// http/web1 of whoever has host/web1, may be given away by who may write its SPNs too.
+func (d *draft) uniqueSPN(spn adproto.SPN, value []byte) error {
+	holder, err := d.otherHolder(spn)
+	if err != nil {
+		return err
+	}
+	if holder != nil {
+		return conflict("servicePrincipalName", value, nil)
+	}
+	for _, alias := range aliases(spn) {
+		holder, err := d.otherHolder(alias)
+		if err != nil {
+			return err
+		}
+		if holder == nil {
+			continue
+		}
+		object, err := d.protected(holder)
+		if err != nil {
+			return err
+		}
+		if !d.caller.Controller && !object.Writable(d.caller.Token, d.mustAttribute("servicePrincipalName")) {
+			return conflict("servicePrincipalName", value, nil)
+		}
+	}
+	return nil
+}
+
+// aliases are the SPNs by which a KDC would find the account of spn, or that it would
+// find by spn.
+func aliases(spn adproto.SPN) []adproto.SPN {
+	classes := hostClasses()
+	var out []adproto.SPN
+	switch {
+	case strings.EqualFold(spn.Class, "host"):
+		for _, class := range classes {
+			alias := spn
+			alias.Class = class
+			out = append(out, alias)
+		}
+	case slices.Contains(classes, strings.ToLower(spn.Class)):
+		spn.Class = "host"
+		out = append(out, spn)
+	}
+	return out
+}
+
+// otherHolder is another object that has an SPN, nil for none.
+func (d *draft) otherHolder(spn adproto.SPN) (*rows.Entry, error) {
+	for _, text := range []string{spn.String(), spn.Normal().String(), dotted(spn)} {
+		e, err := d.Lookup(d.mustAttribute("servicePrincipalName"), []byte(text))
+		if err != nil && !errors.Is(err, rows.ErrNotFound) {
+			return nil, err
+		}
+		if err == nil && e.GUID != d.e.GUID {
+			return e, nil
+		}
+	}
+	return nil, nil
+}
+
+// dotted is an SPN with the root's dot behind the host, which means the same.
+func dotted(spn adproto.SPN) string {
+	spn.Host = strings.TrimSuffix(spn.Host, ".") + "."
+	return spn.String()
+}
+
+// validSPNs reports whether a machine may write these SPNs into its own account by the
+// validated write: class/host, where host is its DNS name or its name in the domain
+// ([MS-ADTS] 3.1.1.5.3.1.1.4).
+func (d *draft) validSPNs(values [][]byte) bool {
+	if !d.isMachine() {
+		return false
+	}
+	hosts := []string{d.machineName(d.e)}
+	for _, name := range []string{"dNSHostName", "msDS-AdditionalDnsHostName"} {
+		for _, v := range d.e.Values[d.mustAttribute(name)] {
+			hosts = append(hosts, string(v))
+		}
+	}
+	for _, v := range d.e.Values[d.mustAttribute("msDS-AdditionalSamAccountName")] {
+		hosts = append(hosts, strings.TrimSuffix(string(v), "$"))
+	}
+	return !slices.ContainsFunc(values, func(v []byte) bool {
+		spn, err := adproto.ParseSPN(string(v))
+		return err != nil || spn.Service != "" || !slices.ContainsFunc(hosts, func(h string) bool { return h != "" && strings.EqualFold(h, spn.Host) })
+	})
+}
+
+// validDNSHostName reports whether a machine may write its dNSHostName by the
+// validated write: its name in the domain, a dot, and the domain or a suffix that the
+// domain allows ([MS-ADTS] 3.1.1.5.3.1.1.2).
+func (d *draft) validDNSHostName(values [][]byte) (bool, error) {
+	suffixes, err := d.dnsSuffixes()
+	if err != nil || !d.isMachine() {
+		return false, err
+	}
+	return !slices.ContainsFunc(values, func(v []byte) bool {
+		return !slices.ContainsFunc(suffixes, func(s string) bool {
+			return strings.EqualFold(string(v), d.machineName(d.e)+"."+s)
+		})
+	}), nil
+}
+
+// validAdditionalNames is the same for msDS-AdditionalDnsHostName, whose names need
+// only lie in the domain ([MS-ADTS] 3.1.1.5.3.1.1.3).
+func (d *draft) validAdditionalNames(values [][]byte) (bool, error) {
+	suffixes, err := d.dnsSuffixes()
+	if err != nil || !d.isMachine() {
+		return false, err
+	}
+	return !slices.ContainsFunc(values, func(v []byte) bool {
+		return !slices.ContainsFunc(suffixes, func(s string) bool {
+			return strings.HasSuffix(strings.ToLower(string(v)), "."+strings.ToLower(s))
+		})
+	}), nil
+}
+
+// dnsSuffixes are the domain's DNS name and what msDS-AllowedDNSSuffixes adds to it.
+func (c *change) dnsSuffixes() ([]string, error) {
+	head, err := c.head()
+	if err != nil {
+		return nil, err
+	}
+	suffixes := []string{c.domain.DNSName}
+	for _, v := range head.Values[c.mustAttribute("msDS-AllowedDNSSuffixes")] {
+		suffixes = append(suffixes, string(v))
+	}
+	return suffixes, nil
+}

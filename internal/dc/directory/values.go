@@ -1,0 +1,150 @@
+package directory
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
+)
+
+// described finds the attribute that a client names. The option ";binary" says what
+// every value is anyway; others change what is asked for and stand in no write.
+func (d *Directory) described(name string) (*schema.Attribute, error) {
+	base, option, _ := strings.Cut(name, ";")
+	a, ok := d.cfg.Schema.Attribute(base)
+	if !ok || option != "" && !strings.EqualFold(option, "binary") {
+		return nil, Errorf(NoSuchAttribute, Win32InvalidParameter, "there is no attribute %.64q", name)
+	}
+	return a, nil
+}
+
+// attributeNames are the names of attributes as the client wrote them, for the audit.
+func attributeNames(attributes []Attribute) []string {
+	names := make([]string, len(attributes))
+	for i, a := range attributes {
+		names[i] = a.Name
+	}
+	return names
+}
+
+// systemOnly refuses an attribute that only the directory itself writes: [MS-ADTS]
+// 3.1.1.5.3.2, with the two that clients write although the schema says otherwise.
+func systemOnly(a *schema.Attribute) error {
+	switch a.Name {
+	case "msDS-AdditionalDnsHostName", "msDS-AllowedToActOnBehalfOfOtherIdentity":
+		return nil
+	}
+	if a.SystemOnly || a.Constructed() || a.BackLink() {
+		return Errorf(ConstraintViolation, Win32SystemOnly, "only the directory writes %s", a.Name)
+	}
+	if a.Secret() && a.Name != "unicodePwd" && a.Name != "msKds-RootKeyData" {
+		return unwilling("%s cannot be written here", a.Name)
+	}
+	return nil
+}
+
+// values are the values of an attribute in the form in which they are stored: checked
+// against syntax and range, each once. Those of links are names in any form.
+func (c *change) values(a *schema.Attribute, given [][]byte) ([][]byte, error) {
+	if len(given) == 0 {
+		return nil, constraint("%s without a value", a.Name)
+	}
+	if a.ForwardLink() {
+		return given, singleValued(a, len(given))
+	}
+	out := make([][]byte, 0, len(given))
+	for _, v := range given {
+		stored, err := c.stored(a, v)
+		if err != nil {
+			return nil, err
+		}
+		i, err := indexOf(a, out, stored)
+		if err != nil {
+			return nil, err
+		}
+		if i >= 0 {
+			return nil, Errorf(AttributeOrValueExists, Win32ValueExists, "%s has a value twice", a.Name)
+		}
+		out = append(out, stored)
+	}
+	return out, singleValued(a, len(out))
+}
+
+func singleValued(a *schema.Attribute, n int) error {
+	if a.SingleValued && n > 1 {
+		return Errorf(ConstraintViolation, Win32SingleValue, "%s has one value at most", a.Name)
+	}
+	return nil
+}
+
+// indexOf is the place of a value among others of its attribute, -1 for none.
+func indexOf(a *schema.Attribute, values [][]byte, v []byte) (int, error) {
+	key, err := a.Syntax.Key(v)
+	if err != nil {
+		return -1, fmt.Errorf("%s: %w", a.Name, err)
+	}
+	return slices.IndexFunc(values, func(w []byte) bool {
+		k, err := a.Syntax.Key(w)
+		return err == nil && string(k) == string(key)
+	}), nil
+}
+
+// stored checks a value and writes it as it is kept: numbers in plain decimal, names
+// as they are spelled in the directory.
+func (c *change) stored(a *schema.Attribute, v []byte) ([]byte, error) {
+	if a.Syntax == schema.DN {
+		return c.storedName(a, v)
+	}
+	if err := a.Check(v); err != nil {
+		return nil, err
+	}
+	if !a.Syntax.IsNumber() {
+		return slices.Clone(v), nil
+	}
+	bits := 32
+	if a.Syntax == schema.LargeInteger {
+		bits = 64
+	}
+	n, err := schema.ParseNumber(v, bits)
+	return strconv.AppendInt(nil, n, 10), err
+}
+
+// storedName is a name of another object as the directory spells it. Objects of the
+// schema partition are not rows, and are taken as they are named.
+func (c *change) storedName(a *schema.Attribute, v []byte) ([]byte, error) {
+	dn, err := adproto.ParseDN(string(v))
+	if err == nil && dn.Within(c.domain.SchemaDN()) {
+		return []byte(dn.String()), nil
+	}
+	e, err := c.live(string(v))
+	if isNotFound(err) {
+		return nil, Errorf(ConstraintViolation, Win32NameReference, "%s names an object that does not exist", a.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	dn, err = c.DN(e)
+	return []byte(dn.String()), err
+}
+
+// link is the link that a value of a forward link attribute stands for.
+func (c *change) link(a *schema.Attribute, e *rows.Entry, value []byte) (rows.Link, *rows.Entry, error) {
+	l := rows.Link{Source: e.GUID}
+	name := string(value)
+	if a.Syntax != schema.DN {
+		var err error
+		if l.Data, name, err = a.Syntax.SplitDN(value); err != nil {
+			return l, nil, fmt.Errorf("%s: %w", a.Name, err)
+		}
+	}
+	target, err := c.live(name)
+	if err != nil {
+		return l, nil, err
+	}
+	l.Target = target.GUID
+	return l, target, nil
+}
