@@ -2,6 +2,7 @@ package managedpassword
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf16"
@@ -47,6 +48,28 @@ func UTF8(password secret.Bytes) (secret.Bytes, error) {
 			}
 		}
 		out = utf8.AppendRune(out, r)
+	}
+	return secret.New(out), nil
+}
+
+// UTF16 converts a password that somebody typed, in UTF-8, to the UTF-16LE that
+// Windows and this package have passwords in. The result has memory of its own. It
+// fails for bytes that are not UTF-8.
+func UTF16(password secret.Bytes) (secret.Bytes, error) {
+	text := password.Reveal()
+	if !utf8.Valid(text) {
+		return secret.Bytes{}, errors.New("password is not UTF-8")
+	}
+	out := make([]byte, 0, 2*len(text)) // no byte of UTF-8 stands for more than a code unit
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		text = text[size:]
+		if utf16.RuneLen(r) == 2 {
+			high, low := utf16.EncodeRune(r)
+			out = binary.LittleEndian.AppendUint16(out, uint16(high))
+			r = low
+		}
+		out = binary.LittleEndian.AppendUint16(out, uint16(r))
 	}
 	return secret.New(out), nil
 }

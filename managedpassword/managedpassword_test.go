@@ -308,6 +308,18 @@ func TestUTF8(t *testing.T) {
 	}
 }
 
+func TestUTF16(t *testing.T) {
+	got, err := UTF16(secret.New([]byte("a\u20ac\U0001f600")))
+	if want := []byte{'a', 0, 0xac, 0x20, 0x3d, 0xd8, 0x00, 0xde}; err != nil || !bytes.Equal(got.Reveal(), want) {
+		t.Errorf("got %x, %v; want %x", got.Reveal(), err, want)
+	}
+	for _, bad := range []string{"\xff", "\xed\xa0\x80", "a\xc3"} {
+		if _, err := UTF16(secret.New([]byte(bad))); err == nil {
+			t.Errorf("%x was accepted", bad)
+		}
+	}
+}
+
 // TestKeysThatADomainControllerHas compares with the keys that a controller
 // derived. nt_hash is of the password that was stored, the AES keys of the
 // current one: so the RC4 key is compared in the reads before the rollover.
@@ -402,6 +414,13 @@ func FuzzUTF8(f *testing.F) {
 		}
 		if !utf8.Valid(got.Reveal()) || got.Len() > len(b)/2*3 {
 			t.Errorf("%x becomes %x", b, got.Reveal())
+		}
+		units, err := UTF16(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := UTF8(units); err != nil || !again.Equal(got) {
+			t.Errorf("%x becomes %x, and then %x: %v", got.Reveal(), units.Reveal(), again.Reveal(), err)
 		}
 	})
 }
