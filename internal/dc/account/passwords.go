@@ -58,7 +58,7 @@ func (p *Passwords) Set(w *directory.Writer, e *rows.Entry, n directory.NewPassw
 	defer text.Destroy()
 	o := owner{name: textOf(e, known), displayName: nameOf(e, known), uac: uacOf(e, known)}
 	if n.Change {
-		if err := checkChange(w, e, known, policy, old, n.Old); err != nil {
+		if err := checkChange(w, e, known, policy, old, n); err != nil {
 			return err
 		}
 	}
@@ -157,9 +157,24 @@ func (s *stored) remembers(v verifier, n int) bool {
 	return found
 }
 
-// checkChange judges a change by the account's owner: the old password, and the age
-// of it ([MS-SAMR] 3.1.1.7.1). One that must be changed can be changed at once.
-func checkChange(w *directory.Writer, e *rows.Entry, known *attributes, policy Policy, s *stored, old secret.Bytes) error {
+// checkChange judges a change by the account's owner: the old password, unless it was
+// proven otherwise, and the age of it ([MS-SAMR] 3.1.1.7.1). One that must be changed
+// can be changed at once.
+func checkChange(w *directory.Writer, e *rows.Entry, known *attributes, policy Policy, s *stored, n directory.NewPassword) error {
+	if !n.Proven {
+		if err := checkOld(s, n.Old); err != nil {
+			return err
+		}
+	}
+	set := filetime(e, known.pwdLastSet)
+	if !trust(uacOf(e, known)) && set != 0 && dtyp.FiletimeOf(w.Now()) < set.Add(policy.MinAge) {
+		return restriction("Password is too young to change, it must be at least %v old.", policy.MinAge)
+	}
+	return nil
+}
+
+// checkOld compares the old password with the stored one.
+func checkOld(s *stored, old secret.Bytes) error {
 	wrong := directory.Errorf(directory.ConstraintViolation, win32InvalidPassword, "the old password is wrong")
 	if s == nil {
 		return wrong
@@ -171,10 +186,6 @@ func checkChange(w *directory.Writer, e *rows.Entry, known *attributes, policy P
 	defer text.Destroy()
 	if !s.password.equal(newVerifier(s.verify, text.Reveal())) {
 		return wrong
-	}
-	set := filetime(e, known.pwdLastSet)
-	if !trust(uacOf(e, known)) && set != 0 && dtyp.FiletimeOf(w.Now()) < set.Add(policy.MinAge) {
-		return restriction("Password is too young to change, it must be at least %v old.", policy.MinAge)
 	}
 	return nil
 }
