@@ -179,3 +179,6 @@ func kindOfEntry(e *rows.Entry, known *attributes) (kind Kind, ok bool) {
 	}
 	return kind, ok
 }
+
+// IsKrbtgt reports whether the account is the one whose keys make this a KDC.
+func (a *Account) IsKrbtgt() bool { return a.SID.RID() == dtyp.RIDKrbtgt }

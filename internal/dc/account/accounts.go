@@ -90,6 +90,9 @@ func (a *Accounts) Run(ctx context.Context) error {
 	}
 }
 
+// Now is the directory's time, by which all logons are judged.
+func (a *Accounts) Now() time.Time { return a.cfg.Directory.Now() }
+
 func (a *Accounts) now() dtyp.Filetime { return dtyp.FiletimeOf(a.cfg.Directory.Now()) }
 
 // cache is accounts as they are at one state of the directory, by the names that they

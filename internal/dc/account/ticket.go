@@ -149,7 +149,7 @@ func (a *Accounts) ServiceKeys() gss.KeyFunc {
 
 // own reports whether the controller itself serves under that name.
 func (a *Accounts) own(acct *Account, name krb5.PrincipalName) bool {
-	if acct.SID.RID() == dtyp.RIDKrbtgt {
+	if acct.IsKrbtgt() {
 		return IsChangePassword(name)
 	}
 	return strings.EqualFold(acct.Name, a.domain.Host+"$")

@@ -38,11 +38,18 @@ type Domain struct {
 // New makes the domain contoso.com with its controller dc1, at noon of a day in 2026.
 func New(t testing.TB) *Domain {
 	t.Helper()
+	return NewAt(t, time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC))
+}
+
+// NewAt makes the domain at another time, such as that of this machine, by which the
+// programs of others go.
+func NewAt(t testing.TB, now time.Time) *Domain {
+	t.Helper()
 	sch, err := loadSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Domain{Clock: NewClock(time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)), Events: &Events{}}
+	d := &Domain{Clock: NewClock(now), Events: &Events{}}
 	s := memory.New()
 	seal, err := atrest.Create(t.Context(), s, secret.New(make([]byte, atrest.KeySize)), rand.Reader)
 	if err != nil {

@@ -1,0 +1,264 @@
+package kdc
+
+import (
+	"errors"
+	"time"
+
+	"github.com/opengmsa/opengmsa/internal/dc/account"
+	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/krb5/pac"
+	"github.com/opengmsa/opengmsa/krb5/replay"
+)
+
+// shownTicket is a ticket that somebody shows to the KDC, opened and verified.
+type shownTicket struct {
+	part    krb5.EncTicketPart
+	session *crypto.Key
+	// subkey is the authenticator's, nil for none.
+	subkey *crypto.Key
+	pac    pac.PAC
+	// service is nil for a TGT. Another ticket can be renewed and nothing else.
+	service *account.Account
+}
+
+// openRequest goes through the steps of RFC 4120, Section 3.2.3 and 3.3.2: the ticket,
+// the authenticator, the checksum of the request.
+func (x *exchange) openRequest() (*shownTicket, error) {
+	value, ok := krb5.MethodData(x.req.PAData).Find(krb5.PATGSReq)
+	if !ok {
+		return nil, refuse(krb5.ErrPADataTypeNoSupport, "no PA-TGS-REQ")
+	}
+	ap, err := krb5.ParseAPReq(value)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	shown, err := x.openTicket(ap.Ticket)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := x.openAuthenticator(shown, ap.Authenticator)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.checkAddresses(shown.part.CAddr); err != nil {
+		return nil, err
+	}
+	if err := x.checkBody(shown, auth); err != nil {
+		return nil, err
+	}
+	return shown, x.checkReplay(shown, auth, ap.Authenticator.Cipher)
+}
+
+// openTicket decrypts a ticket and believes nothing in it before its PAC is verified.
+func (x *exchange) openTicket(der []byte) (*shownTicket, error) {
+	ticket, err := krb5.ParseTicket(der)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	if !account.IsRealm(x.domain, ticket.Realm) {
+		return nil, refuse(krb5.ErrNotUs, "a ticket of the realm %s", ticket.Realm)
+	}
+	service, err := x.cfg.Accounts.Server(x.ctx, ticket.SName)
+	if errors.Is(err, account.ErrUnknown) {
+		return nil, refuse(krb5.ErrNotUs, "a ticket for %v", ticket.SName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	shown, key, err := x.decrypt(service, ticket.EncPart)
+	if err != nil {
+		return nil, err
+	}
+	if service.IsKrbtgt() {
+		// kadmin/changepw is in the same key. Its tickets have no REQUESTER_SID and fail
+		// there, whatever name somebody has written in front of them.
+		shown.pac, err = pac.Open(shown.part, pac.TGT, pac.Keys{Server: key, KDC: key})
+	} else {
+		shown.service = service
+		shown.pac, err = x.openServicePAC(shown.part, service)
+	}
+	return shown, x.judgePAC(shown, err)
+}
+
+// openServicePAC verifies the PAC of a service ticket, with all four signatures.
+func (x *exchange) openServicePAC(part krb5.EncTicketPart, service *account.Account) (pac.PAC, error) {
+	krbtgt, err := x.cfg.Accounts.Krbtgt(x.ctx)
+	if err != nil {
+		return pac.PAC{}, err
+	}
+	return x.cfg.Accounts.OpenServicePAC(part, service, krbtgt, x.filetime())
+}
+
+// judgePAC refuses a ticket whose PAC is missing, is not ours, or says that the client is
+// another domain's.
+func (x *exchange) judgePAC(shown *shownTicket, err error) error {
+	if err != nil {
+		code := krb5.ErrTGTRevoked
+		if errors.Is(err, pac.ErrSignature) || errors.Is(err, pac.ErrMalformed) {
+			code = krb5.ErrModified
+		}
+		return &refusal{code: code, err: err}
+	}
+	if shown.part.CRealm != x.realm {
+		return refuse(krb5.ErrTGTRevoked, "a client of the realm %s", shown.part.CRealm)
+	}
+	if _, ok := shown.pac.Find(pac.TypeLogonInfo); !ok {
+		return nil
+	}
+	info, err := shown.pac.LogonInfo()
+	if err == nil {
+		err = account.CheckSIDs(x.domain, info)
+	}
+	if err != nil {
+		return &refusal{code: krb5.ErrTGTRevoked, err: err}
+	}
+	if shown.service != nil {
+		return nil
+	}
+	requestor, err := shown.pac.Requestor()
+	if err != nil {
+		return &refusal{code: krb5.ErrTGTRevoked, err: err}
+	}
+	if requestor != info.UserSID() {
+		return refuse(krb5.ErrTGTRevoked, "the PAC is of %v, its requestor is %v", info.UserSID(), requestor)
+	}
+	return nil
+}
+
+// decrypt opens a ticket for an account. That of a ticket's version that the account no
+// longer has is error 44, so that the client gets a new one.
+func (x *exchange) decrypt(service *account.Account, enc krb5.EncryptedData) (*shownTicket, *crypto.Key, error) {
+	sets, err := x.cfg.Accounts.TicketKeys(service, x.filetime())
+	if err != nil {
+		return nil, nil, err
+	}
+	known := enc.KVNO == 0
+	for _, set := range sets {
+		key := set.Find(enc.EType)
+		if key == nil || enc.KVNO != 0 && enc.KVNO != set.KVNO {
+			continue
+		}
+		known = true
+		plain, err := key.Decrypt(krb5.UsageTicket, enc.Cipher)
+		if err != nil {
+			continue
+		}
+		part, err := krb5.ParseEncTicketPart(plain)
+		if err != nil {
+			return nil, nil, &refusal{code: krb5.ErrModified, err: err}
+		}
+		shown := &shownTicket{part: part}
+		if shown.session, err = part.Key.Key(crypto.AllowRC4); err != nil {
+			return nil, nil, &refusal{code: krb5.ErrModified, err: err}
+		}
+		return shown, key, x.checkTimes(&shown.part)
+	}
+	if !known {
+		return nil, nil, refuse(krb5.ErrBadKeyVersion, "a ticket for %s of version %d in %v", service.Name, enc.KVNO, enc.EType)
+	}
+	return nil, nil, refuse(krb5.ErrBadIntegrity, "no key of %s opens the ticket", service.Name)
+}
+
+// checkTimes judges the life of a ticket. One that has ended cannot even be renewed.
+func (x *exchange) checkTimes(part *krb5.EncTicketPart) error {
+	start := part.StartTime
+	if start.IsZero() {
+		start = part.AuthTime
+	}
+	switch {
+	case part.Flags.Has(krb5.FlagInvalid), start.After(x.now.Add(x.cfg.Skew)):
+		return refuse(krb5.ErrTicketNotYetValid, "the ticket starts at %v", start)
+	case !part.EndTime.After(x.now):
+		return refuse(krb5.ErrTicketExpired, "the ticket ended at %v", part.EndTime)
+	}
+	return nil
+}
+
+// openAuthenticator decrypts the authenticator and holds it against the ticket.
+func (x *exchange) openAuthenticator(shown *shownTicket, enc krb5.EncryptedData) (*krb5.Authenticator, error) {
+	plain, err := enc.Open(shown.session, krb5.UsageTGSReqAuthenticator)
+	if err != nil {
+		return nil, &refusal{code: krb5.ErrBadIntegrity, err: err}
+	}
+	auth, err := krb5.ParseAuthenticator(plain)
+	if err != nil {
+		return nil, &refusal{code: krb5.ErrModified, err: err}
+	}
+	if auth.CRealm != shown.part.CRealm || !auth.CName.Equal(shown.part.CName) {
+		return nil, refuse(krb5.ErrBadMatch, "authenticator of %v@%s, ticket of %v@%s", auth.CName, auth.CRealm, shown.part.CName, shown.part.CRealm)
+	}
+	sent := auth.CTime.Add(time.Duration(auth.CUsec) * time.Microsecond)
+	if off := sent.Sub(x.now); off.Abs() > x.cfg.Skew {
+		return nil, refuse(krb5.ErrSkew, "the client's clock is off by %v", off.Round(time.Second))
+	}
+	if !auth.Subkey.IsZero() {
+		if shown.subkey, err = auth.Subkey.Key(crypto.AllowRC4); err != nil {
+			return nil, refuse(krb5.ErrETypeNoSupport, "subkey: %w", err)
+		}
+	}
+	return &auth, nil
+}
+
+// checkBody holds the request against its checksum, which must be keyed: RFC 4120,
+// Section 3.3.2.
+func (x *exchange) checkBody(shown *shownTicket, auth *krb5.Authenticator) error {
+	sum := auth.Checksum
+	if sum.IsZero() && x.cfg.AllowMissingChecksum {
+		return nil
+	}
+	if sum.IsZero() || sum.Type != shown.session.ChecksumType() {
+		return refuse(krb5.ErrInappropriateChecksum, "checksum of type %d", sum.Type)
+	}
+	if err := shown.session.VerifyChecksum(krb5.UsageTGSReqChecksum, x.req.RawBody, sum.Sum); err != nil {
+		return refuse(krb5.ErrModified, "checksum of the request: %w", err)
+	}
+	return nil
+}
+
+// checkReplay refuses an authenticator that was seen before.
+func (x *exchange) checkReplay(shown *shownTicket, auth *krb5.Authenticator, cipher []byte) error {
+	seen, err := x.replays.Seen(x.now, replay.Entry{
+		Client: shown.part.CName.String(), Server: "krbtgt", CTime: auth.CTime, CUsec: auth.CUsec, Authenticator: cipher,
+	})
+	if err != nil {
+		return refuse(krb5.ErrServiceUnavailable, "%w", err)
+	}
+	if seen {
+		return refuse(krb5.ErrRepeat, "authenticator of %v", auth.CName)
+	}
+	return nil
+}
+
+// holder finds the account that a ticket is of and holds it against the directory: the
+// account that the PAC names must still be there, in good standing, and be who the
+// ticket's name means now. A ticket without REQUESTER_SID is refused, so that nobody who
+// renames an account passes for another (CVE-2021-42287).
+func (x *exchange) holder(shown *shownTicket) (*account.Account, error) {
+	sid, err := shown.pac.Requestor()
+	if shown.service != nil {
+		info, infoErr := shown.pac.LogonInfo()
+		sid, err = info.UserSID(), infoErr
+	}
+	if err != nil {
+		return nil, &refusal{code: krb5.ErrTGTRevoked, err: err}
+	}
+	client, err := x.cfg.Accounts.BySID(x.ctx, sid)
+	if errors.Is(err, account.ErrUnknown) {
+		return nil, &refusal{code: krb5.ErrTGTRevoked, err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	named, err := x.cfg.Accounts.Client(x.ctx, shown.part.CName)
+	if err != nil && !errors.Is(err, account.ErrUnknown) {
+		return nil, err
+	}
+	if err != nil || named.GUID != client.GUID {
+		return nil, refuse(krb5.ErrTGTRevoked, "%v is not %s any more", shown.part.CName, client.SID)
+	}
+	if err := x.cfg.Accounts.CheckStanding(client, x.filetime()); err != nil {
+		return nil, err
+	}
+	return client, nil
+}
