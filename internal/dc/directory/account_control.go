@@ -110,10 +110,7 @@ func (d *draft) mayControl(set adproto.UserAccountControl) error {
 	if err != nil {
 		return err
 	}
-	domain, err := d.protected(head)
-	if err != nil {
-		return err
-	}
+	domain := d.protected(head)
 	for _, right := range needed {
 		if err := d.require(domain.Controls(d.caller.Token, right), "a bit of userAccountControl takes the right %s on the domain", right); err != nil {
 			return err

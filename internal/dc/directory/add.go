@@ -63,11 +63,7 @@ func (c *change) newAddition(q AddRequest) (*addition, error) {
 	if err != nil {
 		return nil, err
 	}
-	above, err := c.protected(parent)
-	if err != nil {
-		return nil, err
-	}
-	a := &addition{draft: draft{change: c}, dn: dn, above: above}
+	a := &addition{draft: draft{change: c}, dn: dn, above: c.protected(parent)}
 	if a.class, err = c.requestedClass(q.Attributes); err != nil {
 		return nil, err
 	}

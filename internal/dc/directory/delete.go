@@ -83,7 +83,7 @@ func (m *modification) parent() (access.Object, error) {
 	if err != nil {
 		return access.Object{}, err
 	}
-	return m.protected(e)
+	return m.protected(e), nil
 }
 
 // deletable refuses to delete what the domain cannot do without: [MS-ADTS]

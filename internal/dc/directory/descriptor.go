@@ -62,7 +62,7 @@ func (r *Reader) heritage(e *rows.Entry) (*secdesc.SecurityDescriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.descriptor(parent)
+	return r.descriptor(parent), nil
 }
 
 // allParts are the parts of a descriptor, adproto.SDOwner and its like.
@@ -101,10 +101,7 @@ func (m *modification) writeDescriptor(value []byte) error {
 	if parts&adproto.SDOwner != 0 && given.Owner.IsZero() || parts&adproto.SDGroup != 0 && given.Group.IsZero() {
 		return constraint("a descriptor needs an owner and a group")
 	}
-	is, err := m.descriptor(m.e)
-	if err != nil {
-		return err
-	}
+	is := m.descriptor(m.e)
 	parent, err := m.heritage(m.e)
 	if err != nil {
 		return err
@@ -315,15 +312,11 @@ func (w *Writer) inherit(e *rows.Entry) error {
 	if err != nil {
 		return err
 	}
-	is, err := w.descriptor(e)
-	if err != nil {
-		return err
-	}
 	parent, err := w.heritage(e)
 	if err != nil {
 		return err
 	}
-	b, err := access.Reinherit(*is, parent, class.Structural().GUID).Append(nil)
+	b, err := access.Reinherit(*w.descriptor(e), parent, class.Structural().GUID).Append(nil)
 	if err != nil || bytes.Equal(b, w.value(e, "nTSecurityDescriptor")) {
 		return err
 	}

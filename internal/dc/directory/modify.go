@@ -76,12 +76,11 @@ func (c *change) loaded(e *rows.Entry) (*modification, error) {
 		return nil, err
 	}
 	c.event.Object, c.event.GUID = dn.String(), e.GUID
-	m := &modification{draft: draft{change: c, old: e, e: e.Clone()}, dn: dn, validated: map[*schema.Attribute]bool{}}
+	m := &modification{draft: draft{change: c, old: e, e: e.Clone()}, dn: dn, object: c.protected(e), validated: map[*schema.Attribute]bool{}}
 	if m.class, err = c.classes(e); err != nil {
 		return nil, err
 	}
-	m.object, err = c.protected(e)
-	return m, err
+	return m, nil
 }
 
 // write stores the object.

@@ -131,29 +131,17 @@ func (r *Reader) classes(e *rows.Entry) (schema.ObjectClass, error) {
 }
 
 // descriptor is the security descriptor of an object; one without grants nothing.
-func (r *Reader) descriptor(e *rows.Entry) (*secdesc.SecurityDescriptor, error) {
-	b := r.value(e, "nTSecurityDescriptor")
-	if b == nil {
-		return &secdesc.SecurityDescriptor{DACL: &secdesc.ACL{}}, nil
+func (r *Reader) descriptor(e *rows.Entry) *secdesc.SecurityDescriptor {
+	if b := r.value(e, "nTSecurityDescriptor"); b != nil {
+		return r.cached.descriptor(b)
 	}
-	sd, err := secdesc.Parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("%w: descriptor of %s: %w", rows.ErrCorrupt, e.GUID, err)
-	}
-	return &sd, nil
+	return nobodys
 }
 
 // protected is an object as access control sees it.
-func (r *Reader) protected(e *rows.Entry) (access.Object, error) {
-	class, err := r.classes(e)
-	if err != nil {
-		return access.Object{}, err
-	}
-	sd, err := r.descriptor(e)
-	if err != nil {
-		return access.Object{}, err
-	}
-	return access.Object{SD: sd, Class: class.Structural().GUID, SID: r.sid(e)}, nil
+func (r *Reader) protected(e *rows.Entry) access.Object {
+	o := r.newObject(e)
+	return access.Object{SD: o.sd, Class: o.class, SID: o.sid}
 }
 
 // sid is the objectSid of an object, zero for none.

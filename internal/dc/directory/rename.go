@@ -93,10 +93,7 @@ func (m *modification) move(parent *rows.Entry) error {
 	if err := m.require(m.object.Deletes(m.caller.Token, old), "the right to take the object away from where it is"); err != nil {
 		return err
 	}
-	above, err := m.protected(parent)
-	if err != nil {
-		return err
-	}
+	above := m.protected(parent)
 	if err := m.require(above.Creates(m.caller.Token, m.object.Class), "the right to create a %s there", m.class.Structural().Name); err != nil {
 		return err
 	}

@@ -55,10 +55,7 @@ func (d *draft) uniqueSPN(spn adproto.SPN, value []byte) error {
 		if holder == nil {
 			continue
 		}
-		object, err := d.protected(holder)
-		if err != nil {
-			return err
-		}
+		object := d.protected(holder)
 		if !d.caller.Controller && !object.Writable(d.caller.Token, d.mustAttribute("servicePrincipalName")) {
 			return conflict("servicePrincipalName", value, nil)
 		}

@@ -124,58 +124,54 @@ func (d *Directory) Rotate(ctx context.Context, c Caller, object dtyp.GUID) erro
 // RefreshTimelines gives every gMSA's timeline the entry that a new root key asks for.
 // It is called once an hour: each account must be seen once in each of its periods, the
 // shortest of which lasts 10 h. An account at a time is changed, and only where there is
-// something to change.
+// something to change; what is wrong with one keeps no other from its own.
 func (d *Directory) RefreshTimelines(ctx context.Context) error {
-	var accounts []dtyp.GUID
+	var due []dtyp.GUID
+	var failed error
 	err := d.View(ctx, func(r *Reader) error {
-		accounts = nil
-		for g, err := range r.Find(r.known.objectClass, []byte(classGMSA)) {
-			if err != nil {
-				return err
-			}
+		accounts, err := collect(r.Find(r.known.objectClass, []byte(classGMSA)))
+		for _, g := range accounts {
 			_, changed, err := r.refreshed(g, d.Ring())
-			if err != nil {
-				return fmt.Errorf("timeline of %s: %w", g, err)
-			}
+			failed = errors.Join(failed, err)
 			if changed {
-				accounts = append(accounts, g)
+				due = append(due, g)
 			}
 		}
-		return nil
+		return err
 	})
-	for _, g := range accounts {
-		if err != nil {
-			break
-		}
-		err = d.Update(ctx, func(w *Writer) error {
-			ring, err := w.ringOf()
-			if err != nil {
-				return err
-			}
-			t, changed, err := w.refreshed(g, ring)
-			if err != nil || !changed {
-				return err
-			}
-			return w.setTimeline(g, t)
-		})
+	for _, g := range due {
+		failed = errors.Join(failed, d.Update(ctx, func(w *Writer) error { return w.refresh(g) }))
 	}
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return fmt.Errorf("refresh timelines: %w", err)
 	}
 	return nil
 }
 
+// refresh gives one timeline what it needs now.
+func (w *Writer) refresh(g dtyp.GUID) error {
+	ring, err := w.ringOf()
+	if err != nil {
+		return err
+	}
+	t, changed, err := w.refreshed(g, ring)
+	if err != nil || !changed {
+		return err
+	}
+	return w.setTimeline(g, t)
+}
+
 // refreshed is the timeline of an object with what root keys ask for now. An object
 // without one, such as a tombstone, and a domain without a usable key need nothing.
 func (r *Reader) refreshed(g dtyp.GUID, ring *kds.Ring) (t kds.Timeline, changed bool, err error) {
-	if t, err = r.Timeline(g); errors.Is(err, rows.ErrNotFound) {
-		return t, false, nil
-	} else if err != nil {
-		return t, false, err
+	if t, err = r.Timeline(g); err == nil {
+		t, changed, err = t.Refresh(ring, dtyp.FiletimeOf(r.cfg.Now()))
 	}
-	t, changed, err = t.Refresh(ring, dtyp.FiletimeOf(r.cfg.Now()))
-	if errors.Is(err, gkdi.ErrNoRootKey) {
+	if errors.Is(err, rows.ErrNotFound) || errors.Is(err, gkdi.ErrNoRootKey) {
 		return t, false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("timeline of %s: %w", g, err)
 	}
 	return t, changed, err
 }
