@@ -43,7 +43,7 @@ while read -r weight dir name; do
     share) time=$(awk "BEGIN { printf \"%.1f\", $seconds * $weight / $weights }") ;;
   esac
   t0=$(date +%s%N)
-  if ! (cd "$dir" && "$bin/fuzz.test" -test.run='^$' -test.fuzz="^$name\$" -test.fuzztime="${time}s" \
+  if ! (cd "$dir" && "$bin/fuzz.test" -test.run='^$' -test.fuzz="^$name\$" -test.fuzztime="${time}s" -test.fuzzminimizetime=3s \
       -test.fuzzcachedir="$cache/github.com/opengmsa/opengmsa/$dir" -test.parallel="$(nproc 2>/dev/null || echo 2)" \
       </dev/null >"$bin/log" 2>&1); then
     cat "$bin/log"
