@@ -93,11 +93,19 @@ func onlyChild(pid int) (int, error) {
 // TryRun runs a program in the machine, as root and outside of every unit, and
 // gives its output, both streams.
 func (m *Machine) TryRun(name string, args ...string) (string, error) {
+	return m.Try(nil, "", name, args...)
+}
+
+// Try is TryRun with more variables in the program's environment, and text on its
+// input.
+func (m *Machine) Try(env []string, stdin, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	argv := append([]string{"--target", strconv.Itoa(m.leader), "--all", "--", name}, args...)
 	cmd := exec.CommandContext(ctx, find("nsenter"), argv...)
 	cmd.WaitDelay = time.Second
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("in the machine: %s %s: %w\n%s", name, strings.Join(args, " "), err, out)

@@ -1,0 +1,57 @@
+package lab
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestANetHasItsOwnPortsAndFiles(t *testing.T) {
+	Need(t, "curl")
+	n := Netns(t, "client1.contoso.com")
+	if out := n.Run("hostname"); strings.TrimSpace(out) != "client1.contoso.com" {
+		t.Errorf("the host is called %q", out)
+	}
+	if out := n.Run("cat", "/etc/resolv.conf"); !strings.Contains(out, NetServer.String()) {
+		t.Errorf("resolv.conf: %s", out)
+	}
+	l, err := n.Listen("tcp", ":88")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "from the net") })}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Close()
+		<-done
+	})
+	if out := n.Run("curl", "-sS", "http://"+NetServer.String()+":88/"); out != "from the net" {
+		t.Errorf("curl in the net: %q", out)
+	}
+	conn, err := n.Dial(t.Context(), "tcp", NetServer.String()+":88")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	// Outside of it the port is nobody's, and files are as they were.
+	if conn, err := net.Dial("tcp", "127.0.0.1:88"); err == nil {
+		conn.Close()
+		t.Error("the port can be reached from outside")
+	}
+	n.Run("sh", "-c", "echo secret >/etc/opengmsa-lab-net; mkdir /var/lib/opengmsa-lab-net")
+	for _, f := range []string{"/etc/opengmsa-lab-net", "/var/lib/opengmsa-lab-net"} {
+		if _, err := os.Stat(n.Path(f)); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(f); err == nil {
+			t.Errorf("%s is this machine's", f)
+		}
+	}
+	if out, err := n.Try([]string{"GREETING=hello"}, "there", "sh", "-c", `echo "$GREETING $(cat)"`); err != nil || out != "hello there\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
