@@ -43,17 +43,41 @@ func newDomain(t testing.TB) (d *directory.Directory, domain, settings dtyp.GUID
 	return d, d.Domain().GUID, settings
 }
 
-// serve runs a server over UDP and TCP on the port of an address, 0 for any.
-func serve(t testing.TB, cfg dnsd.Config, address netip.Addr, port uint16) netip.AddrPort {
+// newServer makes a server, of a domain of its own where the test has none.
+func newServer(t testing.TB, cfg dnsd.Config) *dnsd.Server {
 	t.Helper()
 	if cfg.Directory == nil {
 		cfg.Directory, _, _ = newDomain(t)
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	return dnsd.New(cfg)
+}
+
+// run runs what serves until the test ends.
+func run(t testing.TB, serve ...func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, len(serve))
+	for _, f := range serve {
+		go func() { done <- f(ctx) }()
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range serve {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// serve runs a server over UDP and TCP on the port of an address, 0 for any.
+func serve(t testing.TB, cfg dnsd.Config, address netip.Addr, port uint16) netip.AddrPort {
+	t.Helper()
 	if cfg.Addresses == nil {
 		cfg.Addresses = []netip.Addr{address, netip.MustParseAddr("2001:db8::10")}
 	}
-	s := dnsd.New(cfg)
+	s := newServer(t, cfg)
 	l, err := net.Listen("tcp", netip.AddrPortFrom(address, port).String())
 	if err != nil {
 		t.Fatal(err)
@@ -63,18 +87,7 @@ func serve(t testing.TB, cfg dnsd.Config, address netip.Addr, port uint16) netip
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 2)
-	go func() { done <- s.Serve(ctx, l) }()
-	go func() { done <- s.ServePacket(ctx, conn) }()
-	t.Cleanup(func() {
-		cancel()
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	run(t, func(ctx context.Context) error { return s.Serve(ctx, l) }, func(ctx context.Context) error { return s.ServePacket(ctx, conn) })
 	return at
 }
 
