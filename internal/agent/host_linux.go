@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/harden"
 )
 
 // Harden keeps other processes of the same user out of this one, and its memory
@@ -19,11 +20,8 @@ import (
 // a stricter one, workloads could not enter the directories above their leases.
 func Harden() error {
 	unix.Umask(0o022)
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("PR_SET_DUMPABLE: %w", err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("RLIMIT_CORE: %w", err)
+	if err := harden.Process(); err != nil {
+		return err
 	}
 	return closeOnExec()
 }

@@ -92,6 +92,9 @@ func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: a.certificate.Raw})
 }
 
+// Expires is when the authority ends, and with it every certificate of the domain.
+func (a *Authority) Expires() time.Time { return a.certificate.NotAfter }
+
 // Secret is the authority with its key, for [ParseAuthority].
 func (a *Authority) Secret() (secret.Bytes, error) {
 	key, err := x509.MarshalPKCS8PrivateKey(a.key)

@@ -37,6 +37,8 @@ type Config struct {
 	// used at once, which is right as long as there is no other controller that would have
 	// to learn of it first.
 	NoRootKey bool
+	// Aliases are host names that the controller has beside its own.
+	Aliases []string
 	// Rand gives random bytes. Required.
 	Rand io.Reader
 }
@@ -54,6 +56,12 @@ func Objects(ctx context.Context, d *directory.Directory, cfg Config) error {
 		return fmt.Errorf("make domain: %w", err)
 	}
 	for _, o := range objects {
+		if o.value("objectClass") == "computer" {
+			for _, host := range cfg.Aliases {
+				o.add("servicePrincipalName", "HOST/"+host)
+				o.add("servicePrincipalName", "ldap/"+host)
+			}
+		}
 		if err := b.add(o); err != nil {
 			return fmt.Errorf("make domain: %s: %w", o.dn, err)
 		}
