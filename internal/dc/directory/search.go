@@ -35,6 +35,7 @@ type search struct {
 	*session
 	q      SearchRequest
 	filter *filter.Filter
+	items  int // of the filter
 	want   selection
 	sortBy *schema.Attribute // nil for none, or one that no object has
 	// limit is how many entries may be given.
@@ -99,13 +100,10 @@ func (d *Directory) Search(ctx context.Context, c Caller, q SearchRequest, yield
 	}
 }
 
-// searchError is the result for a failure: the context's own cause where that ended it.
+// searchError is the result for a failure: what ended the context where that did it.
 func searchError(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()) && ctx.Err() != nil {
-		if e, ok := errors.AsType[*Error](cause); ok {
-			return e
-		}
-		return err
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	return AsError(err)
 }
@@ -116,7 +114,7 @@ func (d *Directory) newSearch(c Caller, q SearchRequest) (*search, error) {
 	s := &search{session: d.session(c), q: q, limit: maxPage}
 	s.showDeleted, s.globalCatalog = q.ShowDeleted, q.GlobalCatalog
 	s.filter = filter.Compile(filter.Context{Schema: d.cfg.Schema, SchemaDN: d.schemaDN}, q.Filter)
-	s.want = d.selection(q.Attributes)
+	s.items, s.want = s.filter.Items(), d.selection(q.Attributes)
 	if q.Sort != "" {
 		s.sortBy, _ = d.cfg.Schema.Attribute(q.Sort)
 	}
@@ -214,7 +212,7 @@ func (s *search) findBase() (err error) {
 
 // takes reports whether the object belongs to the answer.
 func (s *search) takes(o *object) (bool, error) {
-	s.work += s.filter.Items()
+	s.work += s.items
 	if s.work > maxWork {
 		return false, Errorf(AdminLimitExceeded, 0, "the filter was compared %d times: narrow the search", maxWork)
 	}

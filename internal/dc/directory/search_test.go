@@ -303,3 +303,5 @@ func TestSearchesFindWhatTheFilterTakes(t *testing.T) {
 		})
 	}
 }
+
+const gmsaDN = "CN=webapp01,CN=Managed Service Accounts," + domainDN

@@ -36,7 +36,7 @@ type session struct {
 }
 
 func (d *Directory) session(c Caller) *session {
-	s := &session{caller: c}
+	s := &session{Reader: d.reader(nil), caller: c} // of no state yet, see begin
 	if !c.Controller {
 		s.token = d.cached.token(c.Token)
 	}

@@ -169,7 +169,7 @@ func (c Context) attribute(description string) (*schema.Attribute, bool) {
 // OIDs are, the name of a class for its category, the text of a GUID or SID.
 func (c Context) key(a *schema.Attribute, value []byte) ([]byte, bool) {
 	switch {
-	case a.Syntax == schema.OID:
+	case a.Syntax == schema.OID && a.Name != "attributeID" && a.Name != "governsID": // whose values are the OIDs
 		return c.oidKey(value)
 	case a.Name == "objectCategory" && !bytes.ContainsRune(value, '='):
 		class, ok := c.Schema.Class(string(value))

@@ -1,0 +1,416 @@
+package directory_test
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/gkdi"
+	"github.com/opengmsa/opengmsa/internal/dc/audit"
+	"github.com/opengmsa/opengmsa/internal/dc/directory"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
+	"github.com/opengmsa/opengmsa/managedpassword"
+	"github.com/opengmsa/opengmsa/secdesc"
+)
+
+func TestAnonymousClientsFindNothing(t *testing.T) {
+	h := newHome(t)
+	_, _, err := h.search(directory.Caller{Encrypted: true}, request(t, domainDN, directory.ScopeBase, "(objectClass=*)"))
+	if code(err) != directory.OperationsError || directory.AsError(err).Diagnostic() != "00002020: Operation unavailable without authentication" {
+		t.Errorf("search: %v", err)
+	}
+	if _, err := h.Compare(t.Context(), directory.Caller{}, domainDN, "dc", []byte("contoso")); code(err) != directory.OperationsError {
+		t.Errorf("compare: %v", err)
+	}
+}
+
+// TestWhatIsNotThere: an object that the caller may not see is not there, in the same
+// words as one that does not exist.
+func TestWhatIsNotThere(t *testing.T) {
+	h := newHome(t)
+	h.add("OU=Closed,"+domainDN, "organizationalUnit")
+	h.add("OU=Inner,OU=Closed,"+domainDN, "organizationalUnit")
+	h.add("CN=x,OU=Inner,OU=Closed,"+domainDN, "contact")
+	h.protect("OU=Closed,"+domainDN, "O:DAG:DAD:(A;;RPRC;;;AU)(A;;RPLCRC;;;DA)") // nobody but administrators lists it
+	h.add("CN=blank,CN=Users,"+domainDN, "contact")
+	h.protect("CN=blank,CN=Users,"+domainDN, "O:DAG:DAD:(A;;LC;;;AU)(A;;RPLCRC;;;DA)") // nothing of it can be read
+	alice, admin := h.Caller(t, "alice"), h.Caller(t, "Administrator")
+	for dn, matched := range map[string]string{
+		"CN=nobody,CN=Users," + domainDN:                 "CN=Users," + domainDN,
+		"CN=blank,CN=Users," + domainDN:                  "CN=Users," + domainDN,
+		"CN=a,CN=b,CN=nobody,CN=Users," + domainDN:       "CN=Users," + domainDN,
+		"CN=a,CN=b,CN=blank,CN=Users," + domainDN:        "CN=Users," + domainDN,
+		"OU=Inner,OU=Closed," + domainDN:                 "OU=Closed," + domainDN,
+		"OU=None,OU=Closed," + domainDN:                  "OU=Closed," + domainDN,
+		"CN=None,CN=Schema,CN=Configuration," + domainDN: "CN=Schema,CN=Configuration," + domainDN,
+		"DC=example,DC=com":                              "",
+	} {
+		_, _, err := h.search(alice, request(t, dn, directory.ScopeBase, "(objectClass=*)"))
+		e := directory.AsError(err)
+		want := fmt.Sprintf("0000208D: NameErr: problem 2001 (NO_OBJECT), data 0, best match of: '%s'", matched)
+		if err == nil || e.Code != directory.NoSuchObject || e.Matched != matched || e.Diagnostic() != want {
+			t.Errorf("%s: got %v, matched %q, want %q", dn, err, e.Matched, matched)
+		}
+	}
+	find := request(t, domainDN, directory.ScopeSubtree, "(|(ou=Inner)(cn=x)(cn=blank))", "1.1")
+	if got := h.names(alice, find); !slices.Equal(got, []string{"CN=x,OU=Inner,OU=Closed"}) {
+		t.Errorf("alice finds %q: the direct parent decides", got)
+	}
+	if got := h.names(admin, find); len(got) != 3 {
+		t.Errorf("an administrator finds %q", got)
+	}
+	if got := h.names(directory.Caller{Controller: true}, find); len(got) != 3 {
+		t.Errorf("the controller finds %q", got)
+	}
+}
+
+func TestTombstonesAreShownOnRequest(t *testing.T) {
+	h := newHome(t)
+	h.add("CN=gone,CN=Users,"+domainDN, "contact", "isDeleted=TRUE")
+	alice := h.Caller(t, "alice")
+	q := request(t, domainDN, directory.ScopeSubtree, "(cn=gone)", "1.1")
+	if got := h.names(alice, q); len(got) != 0 {
+		t.Errorf("without the control: %q", got)
+	}
+	q.ShowDeleted = true
+	if got := h.names(alice, q); len(got) != 1 {
+		t.Errorf("with the control: %q", got)
+	}
+	q = request(t, "<WKGUID=18E2EA80684F11D2B9AA00C04F79F805,"+domainDN+">", directory.ScopeBase, "(objectClass=*)", "1.1")
+	if _, _, err := h.search(h.Caller(t, "Administrator"), q); code(err) != directory.NoSuchObject {
+		t.Errorf("the container of tombstones without the control: %v", err)
+	}
+	q.ShowDeleted = true
+	if got := h.names(h.Caller(t, "Administrator"), q); !slices.Equal(got, []string{"CN=Deleted Objects"}) {
+		t.Errorf("the container of tombstones: %q", got)
+	}
+}
+
+// closedSDDL keeps description, mail, member, memberOf and displayName from alice, and
+// says nothing against the rest.
+const closedSDDL = "O:DAG:DAD:(OD;;RP;bf967950-0de6-11d0-a285-00aa003049e2;;AU)(OD;;RP;bf967961-0de6-11d0-a285-00aa003049e2;;AU)" +
+	"(OD;;RP;bf9679c0-0de6-11d0-a285-00aa003049e2;;AU)(OD;;RP;bf967991-0de6-11d0-a285-00aa003049e2;;AU)" +
+	"(OD;;RP;bf967953-0de6-11d0-a285-00aa003049e2;;AU)(A;;RPLCLORC;;;AU)"
+
+// TestNothingTellsOfWhatCannotBeRead: two domains that differ only in attributes that
+// the caller may not read answer every search, in any order and by pages, and every
+// comparison, alike.
+func TestNothingTellsOfWhatCannotBeRead(t *testing.T) {
+	homes := [2]*home{newHome(t), newHome(t)}
+	for i, h := range homes {
+		for n := range 4 {
+			dn := fmt.Sprintf("CN=h%d,CN=Users,%s", n, domainDN)
+			h.add(dn, "user", fmt.Sprintf("sAMAccountName=h%d", n), fmt.Sprintf("description=%d", (n+i)%2),
+				fmt.Sprintf("mail=%c", 'a'+(n*3+i)%4), fmt.Sprintf("displayName=%d", (n+i)%3), "userAccountControl=512")
+			h.protect(dn, closedSDDL)
+		}
+		group := "CN=hidden group,CN=Users," + domainDN
+		h.add(group, "group", "sAMAccountName=hidden group", "groupType=-2147483646")
+		h.protect(group, closedSDDL)
+		h.link("member", group, fmt.Sprintf("CN=h%d,CN=Users,%s", i, domainDN))
+		h.link("member", "CN=All Staff,CN=Users,"+domainDN, group)
+	}
+	callers := [2]directory.Caller{homes[0].Caller(t, "alice"), homes[1].Caller(t, "alice")}
+	items := []string{"(description=0)", "(description=*)", "(mail=a)", "(mail>=b)", "(mail=a*)", "(displayName=1)", "(anr=1)",
+		"(member=CN=h0,CN=Users," + domainDN + ")", "(member=*)", "(memberOf=CN=hidden group,CN=Users," + domainDN + ")",
+		"(memberOf:1.2.840.113556.1.4.1941:=CN=All Staff,CN=Users," + domainDN + ")",
+		"(member:1.2.840.113556.1.4.1941:=CN=h0,CN=Users," + domainDN + ")", "(cn=h*)", "(unicodePwd=*)", "(nTSecurityDescriptor=*)"}
+	rapid.Check(t, func(rt *rapid.T) {
+		filter := rapid.SampledFrom(items).Draw(rt, "first")
+		for range rapid.IntRange(0, 3).Draw(rt, "more") {
+			switch rapid.SampledFrom([]string{"and", "or", "not"}).Draw(rt, "how") {
+			case "and":
+				filter = "(&" + filter + rapid.SampledFrom(items).Draw(rt, "item") + ")"
+			case "or":
+				filter = "(|" + filter + rapid.SampledFrom(items).Draw(rt, "item") + ")"
+			case "not":
+				filter = "(!" + filter + ")"
+			}
+		}
+		q := request(t, "CN=Users,"+domainDN, directory.ScopeSubtree, filter, "sAMAccountName", "description", "mail", "member", "memberOf", "displayName")
+		q.Sort = rapid.SampledFrom([]string{"", "mail", "displayName", "member", "sAMAccountName"}).Draw(rt, "sort")
+		q.PageSize = rapid.IntRange(0, 3).Draw(rt, "page")
+		var answers [2][]string
+		for i, h := range homes {
+			q.Cookie = nil
+			for {
+				entries, r, err := h.search(callers[i], q)
+				if err != nil {
+					rt.Fatalf("%s: %v", filter, err)
+				}
+				for _, e := range entries {
+					answers[i] = append(answers[i], fmt.Sprintf("%s %d", e.DN, len(e.Attributes)))
+				}
+				if q.Cookie = r.Cookie; len(q.Cookie) == 0 {
+					break
+				}
+			}
+			slices.Sort(answers[i]) // the GUIDs of the two domains sort differently
+		}
+		if !slices.Equal(answers[0], answers[1]) {
+			rt.Fatalf("%s sorted by %q: %q and %q", filter, q.Sort, answers[0], answers[1])
+		}
+	})
+	for _, attribute := range []string{"description", "mail", "memberOf", "unicodePwd", "msDS-ManagedPassword"} {
+		for _, value := range []string{"0", "a", "CN=hidden group,CN=Users," + domainDN} {
+			_, hidden := homes[0].Compare(t.Context(), callers[0], "CN=h0,CN=Users,"+domainDN, attribute, []byte(value))
+			if code(hidden) != directory.NoSuchAttribute {
+				t.Errorf("compare %s with %s: %v", attribute, value, hidden)
+			}
+		}
+	}
+}
+
+func TestSortingByWhatCannotBeReadIsNoOrder(t *testing.T) {
+	h := newHome(t)
+	alice := h.Caller(t, "alice")
+	h.add("OU=S,"+domainDN, "organizationalUnit")
+	order := func() (out []string) {
+		q := request(t, "OU=S,"+domainDN, directory.ScopeOne, "(objectClass=*)", "1.1")
+		q.Sort = "mail"
+		for _, e := range first(h.search(alice, q)) {
+			out = append(out, e.DN)
+		}
+		return out
+	}
+	for i := range 8 {
+		dn := fmt.Sprintf("CN=%d,OU=S,%s", i, domainDN)
+		h.add(dn, "contact", fmt.Sprintf("mail=%d", i))
+		h.protect(dn, closedSDDL)
+	}
+	before := order()
+	for i := range 8 {
+		h.change(fmt.Sprintf("CN=%d,OU=S,%s", i, domainDN), func(_ *directory.Writer, e *rows.Entry) error {
+			e.Values[h.attribute("mail")] = [][]byte{fmt.Appendf(nil, "%d", 7-i)}
+			return nil
+		})
+	}
+	if after := order(); len(before) != 8 || !slices.Equal(before, after) {
+		t.Errorf("the order follows what cannot be read: %q, then %q", before, after)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	h := newHome(t)
+	alice := h.Caller(t, "alice")
+	for name, test := range map[string]struct {
+		dn, attribute, value string
+		want                 bool
+		code                 directory.Code
+	}{
+		"equal":              {aliceDN, "sAMAccountName", "ALICE", true, directory.Success},
+		"not equal":          {aliceDN, "sAMAccountName", "bob", false, directory.Success},
+		"one of several":     {aliceDN, "description", "the second", true, directory.Success},
+		"a link":             {aliceDN, "memberOf", "cn=staff,cn=users," + domainDN, true, directory.Success},
+		"not that link":      {aliceDN, "memberOf", "CN=All Staff,CN=Users," + domainDN, false, directory.Success},
+		"by class":           {aliceDN, "objectClass", "person", true, directory.Success},
+		"by GUID":            {"<SID=" + alice.SID.String() + ">", "cn", "alice", true, directory.Success},
+		"absent":             {aliceDN, "givenName", "A", false, directory.NoSuchAttribute},
+		"unknown":            {aliceDN, "sudoHost", "A", false, directory.NoSuchAttribute},
+		"constructed":        {aliceDN, "canonicalName", "contoso.com/Users/alice", false, directory.NoSuchAttribute},
+		"no such value":      {aliceDN, "userAccountControl", "many", false, directory.InvalidAttributeSyntax},
+		"no such object":     {"CN=nobody," + domainDN, "cn", "nobody", false, directory.NoSuchObject},
+		"no name":            {"nobody", "cn", "nobody", false, directory.InvalidDNSyntax},
+		"a class's object":   {"CN=User,CN=Schema,CN=Configuration," + domainDN, "lDAPDisplayName", "user", true, directory.Success},
+		"the schema's own":   {"CN=Schema,CN=Configuration," + domainDN, "objectVersion", "88", true, directory.Success},
+		"a gMSA's password":  {gmsaDN, "msDS-ManagedPassword", "x", false, directory.NoSuchAttribute},
+		"another's password": {aliceDN, "unicodePwd", "x", false, directory.NoSuchAttribute},
+	} {
+		got, err := h.Compare(t.Context(), alice, test.dn, test.attribute, []byte(test.value))
+		if got != test.want || code(err) != test.code {
+			t.Errorf("%s: got %t, %v, want %t and %d", name, got, err, test.want, test.code)
+		}
+	}
+}
+
+// TestManagedPassword is what security.md's second table is about.
+func TestManagedPassword(t *testing.T) {
+	h := newHome(t)
+	web1, alice, admin := h.Caller(t, "WEB1$"), h.Caller(t, "alice"), h.Caller(t, "Administrator")
+	h.Events.Take()
+	read := func(c directory.Caller, attributes ...string) ([]byte, []audit.Event, error) {
+		entries, _, err := h.search(c, request(t, gmsaDN, directory.ScopeBase, "(objectClass=msDS-GroupManagedServiceAccount)", attributes...))
+		for _, e := range entries {
+			for _, a := range e.Attributes {
+				if a.Name == "msDS-ManagedPassword" {
+					return a.Values[0], h.Events.Take(), err
+				}
+			}
+		}
+		return nil, h.Events.Take(), err
+	}
+	raw, events, err := read(web1, "msDS-ManagedPassword")
+	if err != nil || len(raw) == 0 {
+		t.Fatalf("the host: %d bytes, %v", len(raw), err)
+	}
+	blob, err := managedpassword.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sid, err := dtyp.SIDFromBytes([]byte(h.entry(web1, gmsaDN, "objectSid")["objectSid"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := gkdi.Password(h.Ring().Keys()[0].RootKey, sid, gkdi.KeyIDAt(dtyp.FiletimeOf(h.Now())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !blob.Current.Equal(want) || blob.Previous.Len() != 0 {
+		t.Error("the password is not that of the interval")
+	}
+	if len(events) != 1 || events[0].Kind != audit.KindReadManagedPassword || events[0].SID != web1.SID || events[0].Object != gmsaDN ||
+		events[0].Error != "" || !reflect.DeepEqual(events[0].Attributes, []string{"msDS-ManagedPassword"}) {
+		t.Errorf("the reading was recorded as %+v", events)
+	}
+	for _, c := range []directory.Caller{alice, admin} {
+		raw, events, err := read(c, "msDS-ManagedPassword", "cn")
+		if err != nil || raw != nil || len(events) != 1 || events[0].Error == "" {
+			t.Errorf("%s: %d bytes, %v, recorded as %+v", c.Name, len(raw), err, events)
+		}
+	}
+	for _, list := range [][]string{nil, {"*"}, {"+"}, {"*", "+"}} {
+		if raw, events, err := read(web1, list...); err != nil || raw != nil || len(events) != 0 {
+			t.Errorf("asked for %q: %d bytes, %v, %+v", list, len(raw), err, events)
+		}
+	}
+	plain := web1
+	plain.Encrypted = false
+	if _, _, err := read(plain, "msDS-ManagedPassword"); code(err) != directory.OperationsError ||
+		directory.AsError(err).Diagnostic() != "0000202D: Viewing msDS-ManagedPassword requires an encrypted connection" {
+		t.Errorf("on a connection that is not encrypted: %v", err)
+	}
+	q := request(t, gmsaDN, directory.ScopeBase, "(objectClass=*)", "msDS-ManagedPassword", "cn")
+	q.GlobalCatalog = true
+	if got := h.entryOf(web1, q); got["msDS-ManagedPassword"] != "" || got["cn"] == "" {
+		t.Errorf("in the global catalog: %q", got)
+	}
+	if raw := h.entry(web1, aliceDN, "msDS-ManagedPassword"); len(raw) != 0 {
+		t.Errorf("of a user: %q", raw)
+	}
+}
+
+// TestManagedPasswordInTime: after a rollover the password, its version and its id are
+// the next ones, in one search.
+func TestManagedPasswordInTime(t *testing.T) {
+	h := newHome(t)
+	web1 := h.Caller(t, "WEB1$")
+	names := []string{"msDS-ManagedPassword", "msDS-KeyVersionNumber", "msDS-ManagedPasswordId", "msDS-ManagedPasswordPreviousId"}
+	before := h.entry(web1, gmsaDN, names...)
+	first, err := managedpassword.Parse([]byte(before["msDS-ManagedPassword"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Clock.Advance(first.QueryInterval)
+	after := h.entry(web1, gmsaDN, names...)
+	second, err := managedpassword.Parse([]byte(after["msDS-ManagedPassword"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Current.Equal(first.Current) || after["msDS-KeyVersionNumber"] != "2" || before["msDS-KeyVersionNumber"] != "1" ||
+		after["msDS-ManagedPasswordPreviousId"] != before["msDS-ManagedPasswordId"] || after["msDS-ManagedPasswordId"] == before["msDS-ManagedPasswordId"] {
+		t.Errorf("before %q, after %q", before, after)
+	}
+	id, err := managedpassword.ParseID([]byte(after["msDS-ManagedPasswordId"]))
+	if err != nil || id.RootKeyID != h.Ring().Keys()[0].ID || id.KeyID != gkdi.KeyIDAt(dtyp.FiletimeOf(h.Now())) {
+		t.Errorf("id %+v, %v", id, err)
+	}
+}
+
+func TestWhoMayReadThePassword(t *testing.T) {
+	h := newHome(t)
+	web1, alice := h.Caller(t, "WEB1$"), h.Caller(t, "alice")
+	group := dtyp.NewSID(dtyp.AuthorityNT, 21, 9, 9, 9, 1200)
+	for name, test := range map[string]struct {
+		sd    *secdesc.SecurityDescriptor
+		token func(*directory.Caller)
+		want  bool
+	}{
+		"nobody is named":             {sd: nil},
+		"another account":             {sd: membership(alice.SID)},
+		"the host":                    {sd: membership(web1.SID), want: true},
+		"a group of the ticket":       {sd: membership(group), token: func(c *directory.Caller) { c.Token.SIDs = append(slices.Clone(c.Token.SIDs), group) }, want: true},
+		"a group not in the ticket":   {sd: membership(group)},
+		"a group for denials only":    {sd: membership(group), token: func(c *directory.Caller) { c.Token.DenyOnly = []dtyp.SID{group} }},
+		"a descriptor without a list": {sd: &secdesc.SecurityDescriptor{Owner: dtyp.LocalSystem}, want: true},
+	} {
+		h.change(gmsaDN, func(_ *directory.Writer, e *rows.Entry) error {
+			delete(e.Values, h.attribute("msDS-GroupMSAMembership"))
+			if test.sd == nil {
+				return nil
+			}
+			b, err := test.sd.Append(nil)
+			e.Values[h.attribute("msDS-GroupMSAMembership")] = [][]byte{b}
+			return err
+		})
+		c := web1
+		if test.token != nil {
+			test.token(&c)
+		}
+		got := h.entry(c, gmsaDN, "msDS-ManagedPassword")["msDS-ManagedPassword"] != ""
+		if got != test.want {
+			t.Errorf("%s: %t, want %t", name, got, test.want)
+		}
+	}
+}
+
+func membership(sids ...dtyp.SID) *secdesc.SecurityDescriptor {
+	sd := secdesc.GroupMSAMembership(sids...)
+	return &sd
+}
+
+func TestRootKeyData(t *testing.T) {
+	h := newHome(t)
+	admin, alice := h.Caller(t, "Administrator"), h.Caller(t, "alice")
+	key := h.Ring().Keys()[0]
+	dn := "CN=" + key.ID.String() + ",CN=Master Root Keys,CN=Group Key Distribution Service,CN=Services,CN=Configuration," + domainDN
+	h.Events.Take()
+	read := func(c directory.Caller, attributes ...string) string {
+		t.Helper()
+		entries, _, err := h.search(c, request(t, dn, directory.ScopeBase, "(objectClass=*)", attributes...))
+		if err != nil && code(err) != directory.NoSuchObject {
+			t.Error(err)
+		}
+		for _, e := range entries {
+			for _, a := range e.Attributes {
+				if a.Name == "msKds-RootKeyData" {
+					return string(a.Values[0])
+				}
+			}
+		}
+		return ""
+	}
+	if got := read(admin, "msKds-RootKeyData", "cn"); !bytes.Equal([]byte(got), key.Key.Reveal()) {
+		t.Errorf("Enterprise Admins: %d bytes", len(got))
+	}
+	if e := h.Events.Take(); len(e) != 1 || e[0].Kind != audit.KindReadRootKey || e[0].SID != admin.SID || !strings.EqualFold(e[0].Object, dn) {
+		t.Errorf("recorded as %+v", e)
+	}
+	plain := admin
+	plain.Encrypted = false
+	domainAdmin := admin
+	domainAdmin.Token.SIDs = slices.DeleteFunc(slices.Clone(admin.Token.SIDs), func(s dtyp.SID) bool { return s.RID() == dtyp.RIDEnterpriseAdmins })
+	for name, got := range map[string]string{
+		"not encrypted":                 read(plain, "msKds-RootKeyData"),
+		"administrators of the domain":  read(domainAdmin, "msKds-RootKeyData"),
+		"a user":                        read(alice, "msKds-RootKeyData"),
+		"all attributes":                read(admin, "*", "+"),
+		"Enterprise Admins by no names": read(admin),
+	} {
+		if got != "" {
+			t.Errorf("%s: %d bytes", name, len(got))
+		}
+	}
+	if e := h.Events.Take(); len(e) != 0 {
+		t.Errorf("recorded as %+v", e)
+	}
+	q := request(t, "CN=Configuration,"+domainDN, directory.ScopeSubtree, "(&(objectClass=msKds-ProvRootKey)(!(msKds-RootKeyData=a)))", "1.1")
+	if got := h.names(admin, q); len(got) != 0 {
+		t.Errorf("a filter on root key data finds %q", got)
+	}
+}
