@@ -18,6 +18,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 	"github.com/opengmsa/opengmsa/internal/dc/provision"
+	"github.com/opengmsa/opengmsa/internal/dc/store"
 	"github.com/opengmsa/opengmsa/internal/dc/store/memory"
 	"github.com/opengmsa/opengmsa/secdesc"
 	"github.com/opengmsa/opengmsa/secret"
@@ -38,19 +39,32 @@ type Domain struct {
 // New makes the domain contoso.com with its controller dc1, at noon of a day in 2026.
 func New(t testing.TB) *Domain {
 	t.Helper()
-	return NewAt(t, time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC))
+	return NewAt(t, noon)
+}
+
+// noon is what the clock shows at first.
+var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+
+// NewIn makes the domain in a store that is empty.
+func NewIn(t testing.TB, s store.Store) *Domain {
+	t.Helper()
+	return newDomain(t, s, noon)
 }
 
 // NewAt makes the domain at another time, such as that of this machine, by which the
 // programs of others go.
 func NewAt(t testing.TB, now time.Time) *Domain {
 	t.Helper()
+	return newDomain(t, memory.New(), now)
+}
+
+func newDomain(t testing.TB, s store.Store, now time.Time) *Domain {
+	t.Helper()
 	sch, err := loadSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &Domain{Clock: NewClock(now), Events: &Events{}}
-	s := memory.New()
 	seal, err := atrest.Create(t.Context(), s, secret.New(make([]byte, atrest.KeySize)), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -212,11 +212,11 @@ func TestLimits(t *testing.T) {
 	if _, _, err := h.search(alice, q); code(err) != directory.TimeLimitExceeded {
 		t.Errorf("a limit of no time: %v", err)
 	}
-	wide := "(|" + strings.Repeat("(sn=a)", 150_000) + ")"
+	wide := "(|" + strings.Repeat("(sn=a)", 10_000) + ")"
 	q = request(t, domainDN, directory.ScopeSubtree, wide, "1.1")
 	q.GlobalCatalog = true // the schema too: a thousand objects
 	if _, _, err := h.search(alice, q); code(err) != directory.AdminLimitExceeded {
-		t.Errorf("a filter of 150,000 items: %v", err)
+		t.Errorf("a filter of 10,000 items: %v", err)
 	}
 	stop := errors.New("stop")
 	_, err := h.Search(t.Context(), alice, request(t, domainDN, directory.ScopeSubtree, "(objectClass=*)"), func(directory.SearchEntry) error { return stop })
@@ -259,11 +259,11 @@ func TestSorting(t *testing.T) {
 // TestWalkAndIndexAgree: whatever the filter, the answer is that of asking each object.
 func TestWalkAndIndexAgree(t *testing.T) {
 	h := newHome(t)
-	h.crowd(15)
 	alice := h.Caller(t, "alice")
-	all := h.names(alice, request(t, domainDN, directory.ScopeSubtree, "(objectClass=*)", "1.1"))
-	items := []string{"(objectClass=user)", "(objectClass=group)", "(sAMAccountName=u003)", "(name=u004)", "(cn=u005)", "(ou=One)",
-		"(member=" + aliceDN + ")", "(memberOf=CN=Staff,CN=Users," + domainDN + ")", "(displayName=01*)", "(mail=*)", "(sudoHost=a)",
+	const users = "CN=Users," + domainDN
+	all := h.names(alice, request(t, users, directory.ScopeSubtree, "(objectClass=*)", "1.1"))
+	items := []string{"(objectClass=user)", "(objectClass=group)", "(sAMAccountName=Staff)", "(name=Letters)", "(cn=Alice)", "(ou=Users)",
+		"(member=" + aliceDN + ")", "(memberOf=CN=Staff,CN=Users," + domainDN + ")", "(displayName=A*)", "(mail=*)", "(sudoHost=a)",
 		"(objectSid=S-1-5-32-544)", "(distinguishedName=" + aliceDN + ")", "(uSNChanged>=1)", "(dc=contoso)", "(name=contoso)"}
 	rapid.Check(t, func(rt *rapid.T) {
 		var draw func(depth int) string
@@ -283,14 +283,10 @@ func TestWalkAndIndexAgree(t *testing.T) {
 			return rapid.SampledFrom(items).Draw(rt, "item")
 		}
 		filter := draw(3)
-		got := h.names(alice, request(t, domainDN, directory.ScopeSubtree, filter, "1.1"))
+		got := h.names(alice, request(t, users, directory.ScopeSubtree, filter, "1.1"))
 		var want []string
 		for _, dn := range all {
-			full := dn + "," + domainDN
-			if dn == domainDN {
-				full = dn
-			}
-			want = append(want, h.names(alice, request(t, full, directory.ScopeBase, filter, "1.1"))...)
+			want = append(want, h.names(alice, request(t, dn+","+domainDN, directory.ScopeBase, filter, "1.1"))...)
 		}
 		slices.Sort(want)
 		if !slices.Equal(got, want) {

@@ -19,8 +19,8 @@ const (
 	// maxSorted is how many entries are sorted: MaxTempTableSize.
 	maxSorted = 10_000
 	// maxWork is how many comparisons a filter may make, over all entries that are
-	// visited: about two seconds of a processor.
-	maxWork = 10_000_000
+	// visited: half a second of a processor, and 50 for each of 100,000.
+	maxWork = 5_000_000
 	// maxBatch and maxBatchSize are how many entries, and about how many bytes of
 	// values, are read from one state of the directory before they are given to the
 	// caller: a client that is slow to take them holds up no writer.

@@ -29,7 +29,12 @@ type home struct {
 
 func newHome(t testing.TB) *home {
 	t.Helper()
-	h := &home{dctest.New(t), t}
+	return newHomeIn(t, dctest.New(t))
+}
+
+func newHomeIn(t testing.TB, d *dctest.Domain) *home {
+	t.Helper()
+	h := &home{d, t}
 	h.add("CN=alice,CN=Users,"+domainDN, "user", "sAMAccountName=alice", "userAccountControl=512", "primaryGroupID=513",
 		"description=The first", "description=The second", "mail=alice@contoso.com", "userPrincipalName=alice@contoso.com",
 		"pwdLastSet=134403029449736700", "displayName=Alice")
