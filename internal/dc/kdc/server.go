@@ -90,6 +90,7 @@ type Server struct {
 	replays *replay.Cache
 	pace    *pace.Limiter
 	answers *lookaside
+	opened  openedTGTs
 }
 
 // New makes a Server.

@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -11,46 +12,60 @@ import (
 	"github.com/opengmsa/opengmsa/krb5/replay"
 )
 
-// shownTicket is a ticket that somebody shows to the KDC, opened and verified.
+// shownTicket is a ticket that somebody shows to the KDC, opened and verified. It is not
+// changed afterwards.
 type shownTicket struct {
 	part    krb5.EncTicketPart
 	session *crypto.Key
-	// subkey is the authenticator's, nil for none.
-	subkey *crypto.Key
-	pac    pac.PAC
+	pac     pac.PAC
+	// rest is the authorization data besides the PAC.
+	rest krb5.AuthorizationData
 	// service is nil for a TGT. Another ticket can be renewed and nothing else.
 	service *account.Account
 }
 
+// shownRequest is a TGS request that was shown to be its client's.
+type shownRequest struct {
+	*shownTicket
+	// subkey is the authenticator's, nil for none.
+	subkey *crypto.Key
+}
+
 // openRequest goes through the steps of RFC 4120, Section 3.2.3 and 3.3.2: the ticket,
 // the authenticator, the checksum of the request.
-func (x *exchange) openRequest() (*shownTicket, error) {
+func (x *exchange) openRequest() (shownRequest, error) {
 	value, ok := krb5.MethodData(x.req.PAData).Find(krb5.PATGSReq)
 	if !ok {
-		return nil, refuse(krb5.ErrPADataTypeNoSupport, "no PA-TGS-REQ")
+		return shownRequest{}, refuse(krb5.ErrPADataTypeNoSupport, "no PA-TGS-REQ")
 	}
 	ap, err := krb5.ParseAPReq(value)
 	if err != nil {
-		return nil, malformed(err)
+		return shownRequest{}, malformed(err)
 	}
 	shown, err := x.openTicket(ap.Ticket)
 	if err != nil {
-		return nil, err
+		return shownRequest{}, err
 	}
 	auth, err := x.openAuthenticator(shown, ap.Authenticator)
 	if err != nil {
-		return nil, err
+		return shownRequest{}, err
+	}
+	r := shownRequest{shownTicket: shown}
+	if !auth.Subkey.IsZero() {
+		if r.subkey, err = auth.Subkey.Key(crypto.AllowRC4); err != nil {
+			return r, refuse(krb5.ErrETypeNoSupport, "subkey: %w", err)
+		}
 	}
 	if err := x.checkAddresses(shown.part.CAddr); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := x.checkBody(shown, auth); err != nil {
-		return nil, err
+		return r, err
 	}
-	return shown, x.checkReplay(shown, auth, ap.Authenticator.Cipher)
+	return r, x.checkReplay(shown, auth, ap.Authenticator.Cipher)
 }
 
-// openTicket decrypts a ticket and believes nothing in it before its PAC is verified.
+// openTicket opens a ticket and believes nothing in it before its PAC is verified.
 func (x *exchange) openTicket(der []byte) (*shownTicket, error) {
 	ticket, err := krb5.ParseTicket(der)
 	if err != nil {
@@ -66,17 +81,76 @@ func (x *exchange) openTicket(der []byte) (*shownTicket, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown, key, err := x.decrypt(service, ticket.EncPart)
+	keys, err := x.ticketKeys(service, ticket.EncPart)
 	if err != nil {
 		return nil, err
+	}
+	shown, err := x.openWith(service, keys, ticket.EncPart.Cipher)
+	if err != nil {
+		return nil, err
+	}
+	return shown, x.checkTimes(&shown.part)
+}
+
+// ticketKeys are the keys of an account that a ticket may be encrypted in. A version that
+// the account no longer has is error 44, so that the client gets a new ticket.
+func (x *exchange) ticketKeys(service *account.Account, enc krb5.EncryptedData) ([]*crypto.Key, error) {
+	sets, err := x.cfg.Accounts.TicketKeys(service, x.filetime())
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]*crypto.Key, 0, 2)
+	for _, set := range sets {
+		if key := set.Find(enc.EType); key != nil && (enc.KVNO == 0 || enc.KVNO == set.KVNO) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, refuse(krb5.ErrBadKeyVersion, "a ticket for %s of version %d in %v", service.Name, enc.KVNO, enc.EType)
+	}
+	return keys, nil
+}
+
+// openWith decrypts a ticket with the first key that fits and verifies its PAC, or finds
+// it where that was done before.
+func (x *exchange) openWith(service *account.Account, keys []*crypto.Key, cipher []byte) (*shownTicket, error) {
+	hash := ticketKey(sha256.Sum256(cipher))
+	for _, key := range keys {
+		if service.IsKrbtgt() {
+			if shown, ok := x.opened.find(hash, key); ok {
+				return shown, nil
+			}
+		}
+		plain, err := key.Decrypt(krb5.UsageTicket, cipher)
+		if err != nil {
+			continue
+		}
+		shown, err := x.readTicket(service, key, plain)
+		if err == nil && service.IsKrbtgt() {
+			x.opened.keep(hash, opened{key: key, ticket: shown})
+		}
+		return shown, err
+	}
+	return nil, refuse(krb5.ErrBadIntegrity, "no key of %s opens the ticket", service.Name)
+}
+
+// readTicket reads and verifies what a key has decrypted.
+func (x *exchange) readTicket(service *account.Account, key *crypto.Key, plain []byte) (*shownTicket, error) {
+	part, err := krb5.ParseEncTicketPart(plain)
+	if err != nil {
+		return nil, &refusal{code: krb5.ErrModified, err: err}
+	}
+	shown := &shownTicket{part: part, rest: withoutPAC(part.AuthorizationData)}
+	if shown.session, err = part.Key.Key(crypto.AllowRC4); err != nil {
+		return nil, &refusal{code: krb5.ErrModified, err: err}
 	}
 	if service.IsKrbtgt() {
 		// kadmin/changepw is in the same key. Its tickets have no REQUESTER_SID and fail
 		// there, whatever name somebody has written in front of them.
-		shown.pac, err = pac.Open(shown.part, pac.TGT, pac.Keys{Server: key, KDC: key})
+		shown.pac, err = pac.Open(part, pac.TGT, pac.Keys{Server: key, KDC: key})
 	} else {
 		shown.service = service
-		shown.pac, err = x.openServicePAC(shown.part, service)
+		shown.pac, err = x.openServicePAC(part, service)
 	}
 	return shown, x.judgePAC(shown, err)
 }
@@ -126,40 +200,6 @@ func (x *exchange) judgePAC(shown *shownTicket, err error) error {
 	return nil
 }
 
-// decrypt opens a ticket for an account. That of a ticket's version that the account no
-// longer has is error 44, so that the client gets a new one.
-func (x *exchange) decrypt(service *account.Account, enc krb5.EncryptedData) (*shownTicket, *crypto.Key, error) {
-	sets, err := x.cfg.Accounts.TicketKeys(service, x.filetime())
-	if err != nil {
-		return nil, nil, err
-	}
-	known := enc.KVNO == 0
-	for _, set := range sets {
-		key := set.Find(enc.EType)
-		if key == nil || enc.KVNO != 0 && enc.KVNO != set.KVNO {
-			continue
-		}
-		known = true
-		plain, err := key.Decrypt(krb5.UsageTicket, enc.Cipher)
-		if err != nil {
-			continue
-		}
-		part, err := krb5.ParseEncTicketPart(plain)
-		if err != nil {
-			return nil, nil, &refusal{code: krb5.ErrModified, err: err}
-		}
-		shown := &shownTicket{part: part}
-		if shown.session, err = part.Key.Key(crypto.AllowRC4); err != nil {
-			return nil, nil, &refusal{code: krb5.ErrModified, err: err}
-		}
-		return shown, key, x.checkTimes(&shown.part)
-	}
-	if !known {
-		return nil, nil, refuse(krb5.ErrBadKeyVersion, "a ticket for %s of version %d in %v", service.Name, enc.KVNO, enc.EType)
-	}
-	return nil, nil, refuse(krb5.ErrBadIntegrity, "no key of %s opens the ticket", service.Name)
-}
-
 // checkTimes judges the life of a ticket. One that has ended cannot even be renewed.
 func (x *exchange) checkTimes(part *krb5.EncTicketPart) error {
 	start := part.StartTime
@@ -191,11 +231,6 @@ func (x *exchange) openAuthenticator(shown *shownTicket, enc krb5.EncryptedData)
 	sent := auth.CTime.Add(time.Duration(auth.CUsec) * time.Microsecond)
 	if off := sent.Sub(x.now); off.Abs() > x.cfg.Skew {
 		return nil, refuse(krb5.ErrSkew, "the client's clock is off by %v", off.Round(time.Second))
-	}
-	if !auth.Subkey.IsZero() {
-		if shown.subkey, err = auth.Subkey.Key(crypto.AllowRC4); err != nil {
-			return nil, refuse(krb5.ErrETypeNoSupport, "subkey: %w", err)
-		}
 	}
 	return &auth, nil
 }

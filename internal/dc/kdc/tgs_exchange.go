@@ -2,6 +2,7 @@ package kdc
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -20,7 +21,7 @@ func (x *exchange) tgsExchange() (krb5.KDCRep, error) {
 	if err := x.refuseExtensions(); err != nil {
 		return krb5.KDCRep{}, err
 	}
-	client, err := x.holder(shown)
+	client, err := x.holder(shown.shownTicket)
 	if err != nil {
 		return krb5.KDCRep{}, err
 	}
@@ -31,7 +32,7 @@ func (x *exchange) tgsExchange() (krb5.KDCRep, error) {
 	if shown.service != nil && (shown.service.GUID != server.GUID || x.req.Body.Options&(krb5.OptRenew|krb5.OptValidate) == 0) {
 		return krb5.KDCRep{}, refuse(krb5.ErrNotUs, "a ticket for %s in place of a TGT", shown.service.Name)
 	}
-	part, err := x.newTicket(shown, client, server)
+	part, err := x.newTicket(shown.shownTicket, client, server)
 	if err != nil {
 		return krb5.KDCRep{}, err
 	}
@@ -124,7 +125,7 @@ func (x *exchange) renewed(old *krb5.EncTicketPart) (krb5.EncTicketPart, error) 
 }
 
 // issue makes the ticket and the reply.
-func (x *exchange) issue(shown *shownTicket, client, server *account.Account, part krb5.EncTicketPart) (krb5.KDCRep, error) {
+func (x *exchange) issue(shown shownRequest, client, server *account.Account, part krb5.EncTicketPart) (krb5.KDCRep, error) {
 	keys, err := x.tgsSealing(server)
 	if err != nil {
 		return krb5.KDCRep{}, err
@@ -132,7 +133,7 @@ func (x *exchange) issue(shown *shownTicket, client, server *account.Account, pa
 	if part.AuthorizationData, err = x.authorizationData(shown); err != nil {
 		return krb5.KDCRep{}, err
 	}
-	p, err := x.nextPAC(shown, client, server, &part)
+	p, err := x.nextPAC(shown.shownTicket, client, server, &part)
 	if err != nil {
 		return krb5.KDCRep{}, err
 	}
@@ -200,8 +201,8 @@ func (x *exchange) userToUserKey(server *account.Account) (*crypto.Key, error) {
 
 // authorizationData is what the new ticket carries besides the PAC: what the old one has,
 // and what the client adds (RFC 4120, Section 5.4.1). A PAC can come from the KDC alone.
-func (x *exchange) authorizationData(shown *shownTicket) (krb5.AuthorizationData, error) {
-	list := withoutPAC(shown.part.AuthorizationData)
+func (x *exchange) authorizationData(shown shownRequest) (krb5.AuthorizationData, error) {
+	list := shown.rest
 	enc := x.req.Body.EncAuthorizationData
 	if enc.Cipher == nil {
 		return list, nil
@@ -224,7 +225,7 @@ func (x *exchange) authorizationData(shown *shownTicket) (krb5.AuthorizationData
 	if len(list)+len(added) >= krb5.MaxAuthorizationData {
 		return nil, refuse(krb5.ErrPolicy, "%d elements of authorization data", len(list)+len(added))
 	}
-	return append(list, added...), nil
+	return slices.Concat(list, added), nil
 }
 
 // withoutPAC is the elements that neither are nor hold a PAC.
