@@ -309,3 +309,43 @@ func RootKeyWarnings(key RootKey, others []RootKey, now time.Time, reasoned bool
 	}
 	return warnings
 }
+
+// ErrSecretWithheld: the directory does not give the identity the root key's secret.
+var ErrSecretWithheld = errors.New("the directory withholds the root key's secret: ask as a member of Enterprise Admins")
+
+// TestRootKey reads a root key with its secret and derives a group key. reason says
+// why passwords cannot be made from it; nil means that they can.
+func (s *Session) TestRootKey(ctx context.Context, id dtyp.GUID) (reason, err error) {
+	k, err := s.RootKey(ctx, id, true)
+	if errors.Is(err, gkdi.ErrAttribute) || errors.Is(err, gkdi.ErrUnsupported) {
+		return err, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if k.Key == nil {
+		return nil, fmt.Errorf("root key %v: %w", id, ErrSecretWithheld)
+	}
+	defer k.Key.Key.Destroy()
+	return derives(k.Key.RootKey, s.d.kerberos.Now()), nil
+}
+
+// TestNewRootKey makes a root key in memory and derives a group key.
+func (s *Session) TestNewRootKey() error {
+	now := dtyp.FiletimeOf(s.d.kerberos.Now())
+	key, err := gkdi.NewRootKey(s.d.cfg.Rand, now, now)
+	if err != nil {
+		return err
+	}
+	defer key.Key.Destroy()
+	return derives(key, now.Time())
+}
+
+// derives reports whether a group key can be derived from the root key.
+func derives(key gkdi.RootKey, at time.Time) error {
+	seed, err := gkdi.DeriveSeed(key, gkdi.GMSATargetSD(), gkdi.KeyIDAt(dtyp.FiletimeOf(at)))
+	if err == nil {
+		seed.Destroy()
+	}
+	return err
+}

@@ -66,7 +66,7 @@ func (e Env) Getenv(name string) string {
 func Run(ctx context.Context, args []string, env Env) int {
 	a := &app{env: env, output: outputText}
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(cmdletArgs(root, args))
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.started {
 		err = usageError(err, root, args)
@@ -122,6 +122,8 @@ Exit codes:
 		a.spn(),
 		a.object(),
 		a.credspec(),
+		a.pwsh(),
+		a.cmdlet(),
 		a.run(),
 		a.version(),
 		a.completion(),

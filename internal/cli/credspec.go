@@ -22,6 +22,9 @@ var specDirectories = [...]string{
 	"/var/lib/docker/credentialspecs",
 }
 
+// specDirVariable names a directory in place of those.
+const specDirVariable = "GMSA_CREDENTIALSPECS"
+
 // findingView is a finding for programs.
 type findingView struct {
 	Path    string `json:"path"`
@@ -161,7 +164,7 @@ plug-in is not printed: it may hold a password.`,
   gmsa credspec show ./contoso_webapp01.json -o yaml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			path, err := findSpec(args[0])
+			path, err := a.findSpec(args[0])
 			if err != nil {
 				return err
 			}
@@ -178,14 +181,14 @@ plug-in is not printed: it may hold a password.`,
 
 // findSpec is the file of a credential spec that was named by its path or by
 // its name.
-func findSpec(s string) (string, error) {
+func (a *app) findSpec(s string) (string, error) {
 	if s == "-" || isSpecFile(s) {
 		return s, nil
 	}
 	if err := credspec.CheckName(s); err != nil {
 		return "", failure(Usage, err)
 	}
-	for _, dir := range specDirectories {
+	for _, dir := range a.specDirs(nil) {
 		path := filepath.Join(dir, s+".json")
 		if _, err := os.Stat(path); err == nil {
 			return path, nil
@@ -232,7 +235,7 @@ func (a *app) credspecList() *cobra.Command {
   gmsa credspec list /srv/credentialspecs`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			views := []specView{}
-			for _, dir := range specDirs(args) {
+			for _, dir := range a.specDirs(args) {
 				found, err := a.specsIn(dir)
 				if err != nil && (len(args) > 0 || !errors.Is(err, fs.ErrNotExist)) {
 					return err
@@ -246,9 +249,12 @@ func (a *app) credspecList() *cobra.Command {
 	return c
 }
 
-func specDirs(args []string) []string {
+func (a *app) specDirs(args []string) []string {
 	if len(args) > 0 {
 		return args
+	}
+	if dir := a.env.Getenv(specDirVariable); dir != "" {
+		return []string{dir}
 	}
 	return specDirectories[:]
 }

@@ -93,23 +93,32 @@ type writtenSpec struct {
 }
 
 func (a *app) createSpec(ctx context.Context, s *ad.Session, n newSpec) error {
-	b, file, err := makeSpec(ctx, s, n)
+	if n.path == "-" {
+		b, _, err := makeSpec(ctx, s, n)
+		if err == nil {
+			_, err = a.env.Stdout.Write(b)
+		}
+		return err
+	}
+	path, err := a.saveSpec(ctx, s, n)
 	if err != nil {
 		return err
 	}
-	if n.path == "-" {
-		_, err := a.env.Stdout.Write(b)
-		return err
+	v := writtenSpec{specName(path), path}
+	return a.print(v, func(w io.Writer) error { return fields(w, "name", v.Name, "path", v.Path) })
+}
+
+// saveSpec writes the file and says where.
+func (a *app) saveSpec(ctx context.Context, s *ad.Session, n newSpec) (string, error) {
+	b, file, err := makeSpec(ctx, s, n)
+	if err != nil {
+		return "", err
 	}
 	path := n.path
 	if path == "" {
 		path = filepath.Join(a.specDirectory(ctx), file)
 	}
-	if err := writeSpec(path, b, n.noClobber); err != nil {
-		return err
-	}
-	v := writtenSpec{strings.TrimSuffix(filepath.Base(path), ".json"), path}
-	return a.print(v, func(w io.Writer) error { return fields(w, "name", v.Name, "path", v.Path) })
+	return path, writeSpec(path, b, n.noClobber)
 }
 
 // makeSpec asks the domain and renders the file, whose default name it gives too.
@@ -178,7 +187,7 @@ func writeSpec(path string, b []byte, noClobber bool) error {
 // specDirectory is where a new credential spec goes: below Docker's root if there is
 // a Docker, else to the agent.
 func (a *app) specDirectory(ctx context.Context) string {
-	if dir := a.env.Getenv("GMSA_CREDENTIALSPECS"); dir != "" {
+	if dir := a.env.Getenv(specDirVariable); dir != "" {
 		return dir
 	}
 	root := dockerRoot(ctx)

@@ -91,7 +91,7 @@ func codeOf(err error) Code {
 		return NoController
 	case isAny(err, ad.ErrNotFound, ldapc.ErrNoSuchObject, kclient.ErrUnknownClient, kclient.ErrUnknownServer, fs.ErrNotExist):
 		return NotFound
-	case isAny(err, ad.ErrIdentity, ad.ErrWithheld, ldapc.ErrAccess, ldapc.ErrCredentials, ldapc.ErrChannelBinding,
+	case isAny(err, ad.ErrIdentity, ad.ErrWithheld, ad.ErrSecretWithheld, ldapc.ErrAccess, ldapc.ErrCredentials, ldapc.ErrChannelBinding,
 		kclient.ErrWrongKey, kclient.ErrExpired, kclient.ErrRevoked, kclient.ErrTicket, fs.ErrPermission):
 		return Denied
 	}

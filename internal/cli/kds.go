@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/opengmsa/opengmsa/dtyp"
-	"github.com/opengmsa/opengmsa/gkdi"
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/event"
 )
@@ -100,7 +98,7 @@ func (a *app) addRootKey(ctx context.Context, s *ad.Session, o addKeyOptions) er
 		return err
 	}
 	if o.testOnly {
-		if err := testNewRootKey(now); err != nil {
+		if err := s.TestNewRootKey(); err != nil {
 			return err
 		}
 		return a.printOutcome(true, "a root key can be made and derived from; nothing was written")
@@ -116,24 +114,6 @@ func (a *app) addRootKey(ctx context.Context, s *ad.Session, o addKeyOptions) er
 	return a.print(a.viewRootKey(key), func(w io.Writer) error {
 		return fields(w, "key id", key.ID.String(), "effective", when(key.UseStart), "first used", when(key.FirstUse()))
 	})
-}
-
-// testNewRootKey makes a key and derives from it, in memory.
-func testNewRootKey(now time.Time) error {
-	t := dtyp.FiletimeOf(now)
-	key, err := gkdi.NewRootKey(rand.Reader, t, t)
-	if err != nil {
-		return err
-	}
-	defer key.Key.Destroy()
-	return derives(key, now)
-}
-
-// derives reports whether a group key can be derived from the root key.
-func derives(key gkdi.RootKey, now time.Time) error {
-	seed, err := gkdi.DeriveSeed(key, gkdi.GMSATargetSD(), gkdi.KeyIDAt(dtyp.FiletimeOf(now)))
-	seed.Destroy()
-	return err
 }
 
 // writeEvent writes to the event log that is named, or to the host's if it can be
@@ -241,7 +221,7 @@ prints that: whoever has it knows the passwords of all gMSAs, past and to come.`
 			v := a.viewRootKey(k)
 			if secrets {
 				if k.Key == nil {
-					return failure(Denied, fmt.Errorf("the directory withholds the secret of root key %v", id)).hint("ask as a member of Enterprise Admins")
+					return fmt.Errorf("root key %v: %w", id, ad.ErrSecretWithheld)
 				}
 				defer k.Key.Key.Destroy()
 				v.KeyValue = hex.EncodeToString(k.Key.Key.Reveal())
@@ -265,20 +245,12 @@ func (a *app) kdsTest() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			k, err := s.RootKey(ctx, id, true)
-			if errors.Is(err, gkdi.ErrAttribute) || errors.Is(err, gkdi.ErrUnsupported) {
-				return a.printOutcome(false, err.Error())
-			}
+			reason, err := s.TestRootKey(ctx, id)
 			if err != nil {
 				return err
 			}
-			if k.Key == nil {
-				return failure(Denied, fmt.Errorf("the directory withholds the secret of root key %v, so that it cannot be tested", id)).
-					hint("ask as a member of Enterprise Admins")
-			}
-			defer k.Key.Key.Destroy()
-			if err := derives(k.Key.RootKey, a.env.Now()); err != nil {
-				return a.printOutcome(false, err.Error())
+			if reason != nil {
+				return a.printOutcome(false, reason.Error())
 			}
 			return a.printOutcome(true, "")
 		},
