@@ -79,7 +79,7 @@ func Netns(t testing.TB, host string) *Net {
 
 // Listen listens on an address of the Net.
 func (n *Net) Listen(network, address string) (l net.Listener, err error) {
-	err = n.within(func() error {
+	err = n.Within(func() error {
 		l, err = net.Listen(network, address)
 		return err
 	})
@@ -88,7 +88,7 @@ func (n *Net) Listen(network, address string) (l net.Listener, err error) {
 
 // ListenPacket listens for datagrams on an address of the Net.
 func (n *Net) ListenPacket(network, address string) (c net.PacketConn, err error) {
-	err = n.within(func() error {
+	err = n.Within(func() error {
 		c, err = net.ListenPacket(network, address)
 		return err
 	})
@@ -97,16 +97,16 @@ func (n *Net) ListenPacket(network, address string) (c net.PacketConn, err error
 
 // Dial connects to an address of the Net, for clients of the test's own.
 func (n *Net) Dial(ctx context.Context, network, address string) (c net.Conn, err error) {
-	err = n.within(func() error {
+	err = n.Within(func() error {
 		c, err = new(net.Dialer).DialContext(ctx, network, address)
 		return err
 	})
 	return c, err
 }
 
-// within calls f on a thread that is in the Net. A socket stays where it was made; the
+// Within calls f on a thread that is in the Net. A socket stays where it was made; the
 // thread is given up with its goroutine.
-func (n *Net) within(f func() error) error {
+func (n *Net) Within(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
