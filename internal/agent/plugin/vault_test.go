@@ -5,6 +5,8 @@ package plugin
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -91,6 +93,80 @@ func TestVault(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestVaultRefusals holds the double to what Vault refuses: a request that Vault would
+// not serve must not pass in continuous integration either. None of them comes from the
+// plug-in, so they are sent as they are, with the plug-in's own token.
+func TestVaultRefusals(t *testing.T) {
+	vaults(t, func(t *testing.T, v vaultServer) {
+		client := v.client(t)
+		for name, c := range map[string]struct {
+			method, path, token, body string
+			code                      int
+		}{
+			"as the plug-in asks":         {"GET", "kv2/data/gmsa/host", v.token, "", 200},
+			"without a token":             {"GET", "kv2/data/gmsa/host", "", "", 403},
+			"with an unknown token":       {"GET", "kv2/data/gmsa/host", "hvs.unknown", "", 403},
+			"with a token cut short":      {"GET", "kv2/data/gmsa/host", v.token[:len(v.token)-1], "", 403},
+			"version 2 without data":      {"GET", "kv2/gmsa/host", v.token, "", 403},
+			"version 1 with data":         {"GET", "kv1/data/gmsa/host", v.token, "", 403},
+			"the metadata":                {"GET", "kv2/metadata/gmsa/host", v.token, "", 403},
+			"another spelling":            {"GET", "kv2/data/gmsa/Host", v.token, "", 404},
+			"another mount":               {"GET", "kv3/data/gmsa/host", v.token, "", 403},
+			"what the policy leaves out":  {"GET", "kv2/data/other/host", v.token, "", 403},
+			"a write":                     {"POST", "kv2/data/gmsa/host", v.token, `{"data":{"username":"x"}}`, 403},
+			"a removal":                   {"DELETE", "kv2/data/gmsa/host", v.token, "", 403},
+			"a login by GET":              {"GET", "auth/approle/login", "", "", 405},
+			"a login that says nothing":   {"POST", "auth/approle/login", "", "{}", 400},
+			"a login that is not JSON":    {"POST", "auth/approle/login", "", "role_id", 400},
+			"a login with half a secret":  {"POST", "auth/approle/login", "", `{"role_id":"` + v.roleID + `"}`, 400},
+			"a login of an unknown role":  {"POST", "auth/approle/login", "", `{"role_id":"x","secret_id":"` + v.secretID + `"}`, 400},
+			"a login at another mount":    {"POST", "auth/other/login", "", `{"role_id":"` + v.roleID + `","secret_id":"` + v.secretID + `"}`, 403},
+			"an empty last path segment":  {"GET", "kv2/data/gmsa/", v.token, "", 404},
+			"the login, as it should be ": {"POST", "auth/approle/login", "", `{"role_id":"` + v.roleID + `","secret_id":"` + v.secretID + `"}`, 200},
+		} {
+			t.Run(name, func(t *testing.T) {
+				req, err := http.NewRequestWithContext(t.Context(), c.method, v.address+"/v1/"+c.path, strings.NewReader(c.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("X-Vault-Request", "true")
+				if c.token != "" {
+					req.Header.Set("X-Vault-Token", c.token)
+				}
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				if err != nil || resp.StatusCode != c.code {
+					t.Errorf("%d %s, %v, want %d", resp.StatusCode, body, err, c.code)
+				}
+				if c.code != 200 && !bytes.Contains(body, []byte(`"errors":[`)) {
+					t.Errorf("a refusal without errors: %s", body)
+				}
+			})
+		}
+	})
+}
+
+// client trusts v.
+func (v vaultServer) client(t testing.TB) *http.Client {
+	t.Helper()
+	if v.ca == "" {
+		return http.DefaultClient
+	}
+	pem, err := os.ReadFile(v.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
 }
 
 func TestVaultDeletedVersion(t *testing.T) {
@@ -244,8 +320,8 @@ func TestVaultNamespace(t *testing.T) {
 }
 
 // doubleVault is a test double of Vault's HTTP API over TLS. It knows what
-// TestVault needs and answers 405 or 400 to everything that Vault's
-// documentation does not have, so that a sloppy request fails here too.
+// TestVault needs and answers 400 to a request that no client of Vault sends, so
+// that a sloppy request fails here too; [TestVaultRefusals] compares the rest.
 func doubleVault(t *testing.T) vaultServer {
 	t.Helper()
 	const root, role, id = "hvs.double-token", "0d6e9a1c-role", "5b2f-secret-id"
@@ -276,7 +352,11 @@ func doubleVault(t *testing.T) vaultServer {
 				Role string `json:"role_id"`
 				ID   string `json:"secret_id"`
 			}
-			if r.Method != http.MethodPost || r.Header.Get("X-Vault-Token") != "" ||
+			if r.Method != http.MethodPost {
+				fail(w, http.StatusMethodNotAllowed, "unsupported operation")
+				return
+			}
+			if r.Header.Get("X-Vault-Token") != "" ||
 				json.NewDecoder(r.Body).Decode(&login) != nil || login.Role != role || login.ID != id {
 				fail(w, http.StatusBadRequest, "invalid role or secret ID")
 				return
@@ -287,11 +367,7 @@ func doubleVault(t *testing.T) vaultServer {
 			fmt.Fprintf(w, `{"auth":{"client_token":%q,"lease_duration":60,"renewable":true},"data":null}`, token)
 			return
 		}
-		if r.Method != http.MethodGet {
-			fail(w, http.StatusMethodNotAllowed, "unsupported operation")
-			return
-		}
-		if !tokens[r.Header.Get("X-Vault-Token")] {
+		if r.Method != http.MethodGet || !tokens[r.Header.Get("X-Vault-Token")] { // the policy is to read
 			fail(w, http.StatusForbidden, "permission denied")
 			return
 		}
