@@ -136,7 +136,7 @@ func (h *holder) refresh() error {
 	}
 	cache := ccache.Cache{Principal: res.Credential.Client, Credentials: []krb5.Credential{res.Credential}, KDCOffset: res.Offset}
 	content := lease.Content{Krb5Conf: []byte("[libdefaults]\n"), Accounts: []lease.AccountFiles{
-		{Name: "account", CCache: secret.New(cache.Append(make([]byte, 0, 4096)))},
+		{Name: "account", CCache: secret.New(cache.Append(nil))},
 	}}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -127,7 +127,11 @@ func (x *asExchange) run(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 		if t, ok := krb5.TypeOf(reply); ok && t == krb5.MsgASRep {
-			return x.accept(reply)
+			res, err := x.accept(reply)
+			if err == nil { // what a Result has of the reply is a copy
+				x.c.recycle(reply)
+			}
+			return res, err
 		}
 		e, err := parseError(reply)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -64,6 +65,8 @@ type Client struct {
 	cfg   Config
 	conns pool
 	clock clock
+	// buffers are of replies that were read wholly: *[firstRead]byte.
+	buffers sync.Pool
 }
 
 // New checks the configuration. It sends nothing.

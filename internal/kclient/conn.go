@@ -40,9 +40,10 @@ var errFraming = errors.New("malformed frame")
 // 7.2.2.
 func (c *Client) tcp(ctx context.Context, address string, request []byte) ([]byte, error) {
 	if conn := c.conns.get(address); conn != nil {
-		kept, cancel := context.WithTimeoutCause(ctx, keptWait, errNoAnswer)
-		reply, err := c.overTCP(kept, address, conn, request)
-		cancel()
+		// A deadline is cheaper than a context with another timer. It stays until
+		// the connection is used again, which sets the next one.
+		_ = conn.SetReadDeadline(time.Now().Add(keptWait))
+		reply, err := c.overTCP(ctx, address, conn, request)
 		if err == nil || ctx.Err() != nil || errors.Is(err, errFraming) {
 			return reply, err
 		}
@@ -60,7 +61,7 @@ func (c *Client) tcp(ctx context.Context, address string, request []byte) ([]byt
 // otherwise.
 func (c *Client) overTCP(ctx context.Context, address string, conn net.Conn, request []byte) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
-	reply, err := roundTrip(conn, request)
+	reply, err := c.roundTrip(conn, request)
 	if !stop() || err != nil {
 		_ = conn.Close()
 		if err != nil && ctx.Err() != nil {
@@ -74,13 +75,12 @@ func (c *Client) overTCP(ctx context.Context, address string, conn net.Conn, req
 
 // roundTrip writes the request and reads the reply, both with their length in
 // four bytes before them.
-func roundTrip(conn net.Conn, request []byte) ([]byte, error) {
-	frame := make([]byte, 0, 4+len(request))
-	frame = binary.BigEndian.AppendUint32(frame, uint32(len(request)))
+func (c *Client) roundTrip(conn net.Conn, request []byte) ([]byte, error) {
+	b := c.buffer()
+	frame := binary.BigEndian.AppendUint32(b[:0], uint32(len(request)))
 	if _, err := conn.Write(append(frame, request...)); err != nil {
 		return nil, err
 	}
-	b := make([]byte, firstRead)
 	n, err := io.ReadAtLeast(conn, b, 4)
 	if err != nil {
 		return nil, fmt.Errorf("read the answer's length: %w", err)
@@ -95,7 +95,23 @@ func roundTrip(conn net.Conn, request []byte) ([]byte, error) {
 	if _, err := io.ReadFull(conn, b[n:4+size]); err != nil {
 		return nil, fmt.Errorf("read an answer of %d bytes: %w", size, err)
 	}
-	return b[4 : 4+size], nil
+	copy(b, b[4:4+size])
+	return b[:size], nil
+}
+
+// buffer is room for a message and its reply.
+func (c *Client) buffer() []byte {
+	if b, ok := c.buffers.Get().(*[firstRead]byte); ok {
+		return b[:]
+	}
+	return make([]byte, firstRead)
+}
+
+// recycle gives back the buffer of a reply, to which nothing may point any more.
+func (c *Client) recycle(reply []byte) {
+	if cap(reply) == firstRead {
+		c.buffers.Put((*[firstRead]byte)(reply[:firstRead]))
+	}
 }
 
 // udp sends the request as a datagram. The error is a timeout if nothing came.

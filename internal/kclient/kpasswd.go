@@ -131,7 +131,7 @@ func (x *kpasswdExchange) exchange(ctx context.Context, conn net.Conn) (kpasswd.
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
 	defer stop()
-	b, err := roundTrip(conn, x.request.Append(nil))
+	b, err := x.c.roundTrip(conn, x.request.Append(nil))
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

@@ -101,7 +101,11 @@ func (x *tgsExchange) run(ctx context.Context) (Result, error) {
 			return Result{}, err
 		}
 		if t, ok := krb5.TypeOf(reply); ok && t == krb5.MsgTGSRep {
-			return x.accept(reply)
+			res, err := x.accept(reply)
+			if err == nil { // what a Result has of the reply is a copy
+				x.c.recycle(reply)
+			}
+			return res, err
 		}
 		e, err := parseError(reply)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/opengmsa/opengmsa/krb5"
@@ -221,6 +222,7 @@ func asConfig(cred krb5.Credential) (Config, bool) {
 // credentials.
 func (c Cache) Append(dst []byte) []byte {
 	be := binary.BigEndian
+	dst = slices.Grow(dst, c.room())
 	dst = append(dst, magic, version4)
 	dst = be.AppendUint16(dst, 12) // length of the header
 	dst = be.AppendUint16(dst, tagOffset)
@@ -240,6 +242,16 @@ func (c Cache) Append(dst []byte) []byte {
 		dst = AppendCredential(dst, cred)
 	}
 	return dst
+}
+
+// room is about how long the encoding is, in bytes: the tickets and 384 for each of
+// them and of the settings, which has two names, a key and times.
+func (c Cache) room() int {
+	n := 64 + 384*(len(c.Credentials)+len(c.Config))
+	for _, cred := range c.Credentials {
+		n += len(cred.Ticket)
+	}
+	return n
 }
 
 // AppendCredential appends one credential in version 4, as it is added to the
