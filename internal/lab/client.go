@@ -17,6 +17,14 @@ func Address(t testing.TB) netip.Addr {
 	return addr.ip
 }
 
+// NameHosts are the variables by which programs that resolve names with libc read them
+// from a file in the form of /etc/hosts. It needs libnss_wrapper.
+func NameHosts(t testing.TB, file string) []string {
+	t.Helper()
+	Need(t, "libnss_wrapper")
+	return []string{"NSS_WRAPPER_HOSTS=" + file, "LD_PRELOAD=" + find("libnss_wrapper")}
+}
+
 // Run runs a client program with more variables in its environment and text on its
 // input, and gives its output, both streams; it fails the test when the program fails.
 func Run(t testing.TB, env []string, stdin, name string, args ...string) string {

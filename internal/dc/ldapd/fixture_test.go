@@ -20,8 +20,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/internal/dc/cldapd"
 	"github.com/opengmsa/opengmsa/internal/dc/dctest"
+	"github.com/opengmsa/opengmsa/internal/dc/kdc"
+	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,10 +32,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // hostName is the controller's name.
 const hostName = "dc1.contoso.com"
 
-// fixture is a domain whose directory is served on loopback.
+// alicePassword is that of the user alice.
+const alicePassword = "Wonder1and!"
+
+// fixture is a domain whose directory is served on loopback, with a KDC beside it.
 type fixture struct {
 	*dctest.Domain
-	server *Server
+	accounts *account.Accounts
+	server   *Server
+	kdc      string // host:port, over TCP
 	// The addresses of the ports, host:port.
 	plain, tls, gc string
 	caFile         string
@@ -43,11 +51,13 @@ type fixture struct {
 // the configuration first.
 func start(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
-	f := &fixture{Domain: dctest.New(t)}
+	f := &fixture{Domain: dctest.NewAt(t, time.Now())}
+	f.Insert(t, dctest.Object{Class: "user", Name: "alice", Password: alicePassword})
+	f.accounts = account.New(account.Config{Directory: f.Directory, Audit: f.Events})
 	cert := f.certificate(t)
 	ping := cldapd.New(cldapd.Config{Directory: f.Directory})
 	cfg := Config{
-		Directory: f.Directory, Accounts: nobody{}, Ping: ping.Answer,
+		Directory: f.Directory, Accounts: f.accounts, Ping: ping.Answer,
 		Certificate: func() (*tls.Certificate, error) { return cert, nil },
 		Log:         slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:         f.Clock.Now, Rand: rand.Reader,
@@ -59,6 +69,7 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 	f.plain = f.listen(t, f.server.Serve)
 	f.tls = f.listen(t, f.server.ServeTLS)
 	f.gc = f.listen(t, f.server.ServeGlobalCatalog)
+	f.kdc = f.listen(t, kdc.New(kdc.Config{Accounts: f.accounts}).Serve)
 	return f
 }
 
@@ -109,5 +120,31 @@ func (f *fixture) certificate(t testing.TB) *tls.Certificate {
 
 // env are the variables of OpenLDAP's tools: they trust the controller.
 func (f *fixture) env() []string {
-	return []string{"LDAPTLS_CACERT=" + f.caFile, "LDAPTLS_REQCERT=demand", "LDAPRC=/nonexistent"}
+	return []string{"LDAPTLS_CACERT=" + f.caFile, "LDAPTLS_REQCERT=demand", "LDAPRC=/nonexistent", "LDAPSASL_NOCANON=on"}
+}
+
+// kerberosEnv lets MIT's programs find the KDC, and every program the controller by its
+// name; who, if not empty, has logged on.
+func (f *fixture) kerberosEnv(t testing.TB, who, password string) []string {
+	t.Helper()
+	lab.Need(t, "kinit", "sasl-gssapi", "libnss_wrapper")
+	dir := t.TempDir()
+	conf := "[libdefaults]\ndefault_realm = CONTOSO.COM\ndns_lookup_kdc = false\ndns_lookup_realm = false\n" +
+		"dns_canonicalize_hostname = false\nrdns = false\nudp_preference_limit = 1\n[realms]\nCONTOSO.COM = {\nkdc = " + f.kdc + "\n}\n" +
+		"[domain_realm]\n.contoso.com = CONTOSO.COM\n"
+	for name, text := range map[string]string{"krb5.conf": conf, "hosts": "127.0.0.1 " + hostName + " localhost\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hosts := lab.NameHosts(t, filepath.Join(dir, "hosts"))
+	env := append(f.env(), append(hosts, "KRB5_CONFIG="+filepath.Join(dir, "krb5.conf"), "KRB5CCNAME=FILE:"+filepath.Join(dir, "ccache"), "LC_ALL=C")...)
+	lab.Run(t, env, password+"\n", "kinit", who)
+	return env
+}
+
+// url is a port of the server under the controller's name.
+func url(scheme, address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return scheme + "://" + net.JoinHostPort(hostName, port)
 }

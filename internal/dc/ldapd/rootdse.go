@@ -73,7 +73,7 @@ func controlOIDs() []string {
 }
 
 // attributes are all of them as they are now.
-func (r rootDSE) attributes(ctx context.Context, d Directory) ([]directory.Attribute, error) {
+func (r rootDSE) attributes(ctx context.Context, d *directory.Directory) ([]directory.Attribute, error) {
 	var usn uint64
 	err := d.View(ctx, func(r *directory.Reader) error {
 		usn = r.HighestUSN()

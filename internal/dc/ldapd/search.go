@@ -1,6 +1,7 @@
 package ldapd
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
@@ -83,7 +84,7 @@ func (s *searching) prepare(w ldapmsg.SearchRequest, o options) error {
 		GlobalCatalog: s.c.at.globalCatalog,
 	}
 	if o.paged != nil {
-		s.paged, s.q.PageSize, s.q.Cookie = true, o.paged.Size, o.paged.Cookie
+		s.paged, s.q.PageSize, s.q.Cookie = true, o.paged.Size, bytes.Clone(o.paged.Cookie)
 	}
 	return s.prepareSort(o)
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
-	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/gss"
 	"github.com/opengmsa/opengmsa/krb5/replay"
@@ -107,24 +106,10 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Directory is *directory.Directory.
-type Directory interface {
-	Domain() directory.Domain
-	Schema() *schema.Schema
-	Now() time.Time
-	View(ctx context.Context, fn func(*directory.Reader) error) error
-	Search(ctx context.Context, c directory.Caller, q directory.SearchRequest, yield func(directory.SearchEntry) error) (directory.SearchResult, error)
-	Compare(ctx context.Context, c directory.Caller, dn, attribute string, value []byte) (bool, error)
-	Add(ctx context.Context, c directory.Caller, q directory.AddRequest) error
-	Modify(ctx context.Context, c directory.Caller, q directory.ModifyRequest) error
-	Delete(ctx context.Context, c directory.Caller, q directory.DeleteRequest) error
-	ModifyDN(ctx context.Context, c directory.Caller, q directory.ModifyDNRequest) error
-}
-
 // Config is what a [Server] is made of.
 type Config struct {
 	// Directory is what is asked. Required.
-	Directory Directory
+	Directory *directory.Directory
 	// Accounts says who asks. Required.
 	Accounts Accounts
 	// Ping answers a netlogon ping with the value of its attribute; ok is false where
