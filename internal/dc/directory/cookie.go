@@ -43,18 +43,19 @@ func (s *search) cookie() ([]byte, error) {
 	return s.cookies.Seal(nonce, nonce, s.pos.append(nil), s.fingerprint()), nil
 }
 
-// resume sets the position that a cookie holds. A cookie of another search, or of a
+// resume sets the position that a cookie holds; the search has no state of the
+// directory yet. A cookie of another search, or of a
 // process before this one, is refused as RFC 2696, Section 3 has it.
-func (s *search) resume(cookie []byte) error {
+func (s *search) resume(cookies cipher.AEAD, cookie []byte) error {
 	refused := func(cause error) error {
 		return &Error{Code: UnwillingToPerform, Win32: Win32InvalidParameter,
 			Message: "the cookie is not of this search: begin it anew", Err: cause}
 	}
-	n := s.cookies.NonceSize()
+	n := cookies.NonceSize()
 	if len(cookie) < n || len(cookie) > maxCookie {
 		return refused(fmt.Errorf("a cookie of %d bytes", len(cookie)))
 	}
-	plain, err := s.cookies.Open(nil, cookie[:n], cookie[n:], s.fingerprint())
+	plain, err := cookies.Open(nil, cookie[:n], cookie[n:], s.fingerprint())
 	if err != nil {
 		return refused(err)
 	}

@@ -131,7 +131,7 @@ func (d *Directory) newSearch(c Caller, q SearchRequest) (*search, error) {
 	case q.PageSize <= 0:
 		return nil, nil
 	}
-	return s, s.resume(q.Cookie)
+	return s, s.resume(d.cookies, q.Cookie)
 }
 
 // batch is what was found in one state of the directory.
