@@ -130,12 +130,8 @@ func (s *Server) lookup(ctx context.Context, name string) (records []dns.RR, exi
 	if s.names.nodes[name] {
 		return s.names.records[name], true, nil
 	}
-	alias, ok := strings.CutSuffix(name, "._msdcs."+s.names.domain)
+	g, ok := controllerGUID(name, s.names.domain)
 	if !ok {
-		return nil, false, nil
-	}
-	g, err := dtyp.ParseGUID(alias)
-	if err != nil {
 		return nil, false, nil
 	}
 	ok, err = s.isController(ctx, g)
@@ -143,6 +139,16 @@ func (s *Server) lookup(ctx context.Context, name string) (records []dns.RR, exi
 		return nil, false, err
 	}
 	return []dns.RR{&dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: s.names.host}}, true, nil
+}
+
+// controllerGUID takes the name GUID._msdcs.DOMAIN apart.
+func controllerGUID(name, domain string) (g dtyp.GUID, ok bool) {
+	text, ok := strings.CutSuffix(name, "._msdcs."+domain)
+	if !ok {
+		return g, false
+	}
+	g, err := dtyp.ParseGUID(text)
+	return g, err == nil
 }
 
 // isController reports whether the GUID is that of a controller's settings, by which
