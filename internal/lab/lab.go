@@ -86,6 +86,7 @@ var libraries = map[string]struct{ pattern, pkg string }{
 	"libfaketime":     {"/usr/lib/*/faketime/libfaketime.so.1", "libfaketime"},
 	"libnss_wrapper":  {"/usr/lib/*/libnss_wrapper.so", "libnss-wrapper"},
 	"mod_auth_gssapi": {"/usr/lib/apache2/modules/mod_auth_gssapi.so", "libapache2-mod-auth-gssapi"},
+	"python3-ldap3":   {"/usr/lib/python3/dist-packages/ldap3/__init__.py", "python3-ldap3"},
 	"python3-gssapi":  {"/usr/lib/python3/dist-packages/gssapi/__init__.py", "python3-gssapi"},
 	"sasl-gssapi":     {"/usr/lib/*/sasl2/libgssapiv2.so", "libsasl2-modules-gssapi-mit"},
 	"samba-provision": {"/usr/share/samba/setup/provision.ldif", "samba-ad-provision"},

@@ -148,3 +148,11 @@ func url(scheme, address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	return scheme + "://" + net.JoinHostPort(hostName, port)
 }
+
+// dialTLS is a connection to the TLS port.
+func (f *fixture) dialTLS(t testing.TB) *client {
+	t.Helper()
+	c := dial(t, f.tls)
+	c.Conn = tls.Client(c.Conn, &tls.Config{ServerName: hostName, RootCAs: f.roots})
+	return c
+}
