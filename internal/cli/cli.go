@@ -124,6 +124,7 @@ Exit codes:
 		a.credspec(),
 		a.pwsh(),
 		a.cmdlet(),
+		a.dc(),
 		a.run(),
 		a.version(),
 		a.completion(),

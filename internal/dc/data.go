@@ -2,6 +2,7 @@ package dc
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/auditlog"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/keysource"
@@ -166,6 +168,27 @@ func (d Data) open(ctx context.Context, cfg Config) (c *Controller, err error) {
 	}
 	c.data = &openData{Data: d, audit: log, logs: closers{events, log}}
 	return c, nil
+}
+
+// Rekey encrypts the store under another key-encryption key, whose file is made if it does
+// not exist. No controller may run meanwhile.
+func (d Data) Rekey(ctx context.Context, next keysource.Source) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	old, err := d.KeySource().Read(ctx, d.Getenv)
+	if err != nil {
+		return err
+	}
+	s, err := bolt.Open(d.path(storeFile), 0o600)
+	if err != nil {
+		return err
+	}
+	key, err := Data{Dir: d.Dir, Key: next, Getenv: d.Getenv}.newOrKeptKey(ctx, rand.Reader)
+	if err == nil {
+		err = atrest.Rewrap(ctx, s, old, key, rand.Reader)
+	}
+	return errors.Join(err, s.Close())
 }
 
 // check reports a directory that has no domain or is another user's.

@@ -134,8 +134,8 @@ func (l *Log) write() {
 	l.waiting = l.waiting[:0]
 }
 
-// line is an event in the file. Fields are only ever added to it.
-type line struct {
+// Line is an event as it stands in the file. Fields are only ever added to it.
+type Line struct {
 	Time       time.Time  `json:"time"`
 	Kind       audit.Kind `json:"kind"`
 	SID        string     `json:"sid,omitempty"`
@@ -147,8 +147,8 @@ type line struct {
 	Error      string     `json:"error,omitempty"`
 }
 
-func encode(e audit.Event) []byte {
-	l := line{Time: e.Time.UTC(), Kind: e.Kind, Name: clip(e.Name), Object: clip(e.Object), Error: clip(e.Error)}
+func newLine(e audit.Event) Line {
+	l := Line{Time: e.Time.UTC(), Kind: e.Kind, Name: clip(e.Name), Object: clip(e.Object), Error: clip(e.Error)}
 	if !e.SID.IsZero() {
 		l.SID = e.SID.String()
 	}
@@ -161,7 +161,20 @@ func encode(e audit.Event) []byte {
 	for _, a := range e.Attributes {
 		l.Attributes = append(l.Attributes, clip(a))
 	}
-	b, err := json.Marshal(l)
+	return l
+}
+
+// Lines are events in the form of the file, for programs.
+func Lines(events []audit.Event) []Line {
+	lines := make([]Line, len(events))
+	for i, e := range events {
+		lines[i] = newLine(e)
+	}
+	return lines
+}
+
+func encode(e audit.Event) []byte {
+	b, err := json.Marshal(newLine(e))
 	if err != nil {
 		panic("auditlog: " + err.Error()) // nothing but texts and a time
 	}
@@ -221,7 +234,7 @@ func readFile(name string, yield func(audit.Event, error) bool) bool {
 
 // decode reads a line. Fields that a later version added are ignored.
 func decode(b []byte) (audit.Event, error) {
-	var l line
+	var l Line
 	if err := json.Unmarshal(b, &l); err != nil {
 		return audit.Event{}, fmt.Errorf("no event: %w", err)
 	}
