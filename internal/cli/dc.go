@@ -449,7 +449,7 @@ func (a *app) dcRekey() *cobra.Command {
 		Long: `rekey makes another key-encryption key, or takes the one that the file has, and
 encrypts the keys of the store under it. The controller must not run meanwhile.`,
 		Example: `  gmsa dc rekey --data ./dc --new-key-file /run/keys/dc.key`,
-		Args: cobra.NoArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := a.data(o).Rekey(c.Context(), keysource.Source{File: next}); err != nil {
 				return a.dcFailure(o, err)
