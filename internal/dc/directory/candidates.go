@@ -102,7 +102,7 @@ func (s *search) fewChildren(probes []filter.Probe) bool {
 	}
 	entries := 0
 	for _, p := range probes {
-		n, _ := s.cost(p) // it had an answer before
+		n, _ := s.cost(p, indexChunk) // it had an answer before
 		entries += n
 	}
 	for range s.Children(s.base.GUID) {
@@ -126,7 +126,7 @@ func (s *search) below(parent *object, path []string, yield func(*object, error)
 		if err != nil {
 			return yield(nil, err)
 		}
-		o, err := s.object(g)
+		o, err := s.load(g, !s.sweeping)
 		if err != nil {
 			return yield(nil, err)
 		}
@@ -184,7 +184,7 @@ func (s *search) indexCandidates(yield func(*object, error) bool) bool {
 			return yield(nil, err)
 		}
 		for _, g := range chunk {
-			o, err := s.object(g)
+			o, err := s.load(g, !s.sweeping)
 			if err != nil {
 				return yield(nil, err)
 			}

@@ -26,6 +26,9 @@ const (
 	// caller: a client that is slow to take them holds up no writer.
 	maxBatch     = 64
 	maxBatchSize = 256 << 10
+	// maxKept is how many objects that a search came across are kept for others: one that
+	// visits all there are would leave nothing that is asked for often.
+	maxKept = 256
 	// maxVisits is how many entries are visited in one state of the directory.
 	maxVisits = 20_000
 )
@@ -47,6 +50,7 @@ type search struct {
 	work  int
 	// How candidates are found, and where the search goes on.
 	planned, walks bool
+	sweeping       bool // more than maxKept were visited
 	probes         []filter.Probe
 	pos            position
 }
@@ -172,6 +176,7 @@ func (s *search) next(ctx context.Context) (b batch, err error) {
 				return b, err
 			}
 		}
+		s.sweeping = visits > maxKept
 		if visits++; len(b.entries) >= maxBatch || b.size >= maxBatchSize || visits >= maxVisits {
 			return b, s.leave(o)
 		}
@@ -309,17 +314,16 @@ func (x sortable) compare(y sortable, reverse bool) int {
 	return c
 }
 
-// cost says how many entries an index has for a value, up to maxCount of them.
-func (s *search) cost(p filter.Probe) (entries int, ok bool) {
+// cost says how many entries an index has for a value, up to limit of them.
+func (s *search) cost(p filter.Probe, limit int) (entries int, ok bool) {
 	switch {
 	case p.Attribute == s.known.objectGUID, rows.Unique(p.Attribute):
 		return 1, true
 	case !s.probed(p.Attribute):
 		return 0, false
 	}
-	const maxCount = 256
 	for range s.probe(p, dtyp.GUID{}) {
-		if entries++; entries == maxCount {
+		if entries++; entries == limit {
 			break
 		}
 	}

@@ -27,6 +27,10 @@ type session struct {
 	// most answers name siblings one after the other.
 	parent     dtyp.GUID
 	parentName string
+	// recent are the objects that were read last: an object's parent is asked for over
+	// and over.
+	recent     [4]*object
+	nextRecent int
 	targets    []resolvedName
 	chains     []chain
 	// view is the one entry that is looked at; filters keep none.
@@ -46,6 +50,7 @@ func (d *Directory) session(c Caller) *session {
 // begin turns the session to another state of the directory.
 func (s *session) begin(r *Reader) {
 	s.Reader, s.parentName, s.targets, s.chains = r, "", nil, nil
+	s.recent = [4]*object{}
 }
 
 // rights is what the caller may do with an object.
@@ -60,7 +65,24 @@ func (s *session) rights(o *object) *rights {
 var controllers = &rights{all: true}
 
 // object reads an object, of the schema partition too. It fails with rows.ErrNotFound.
-func (s *session) object(g dtyp.GUID) (*object, error) {
+func (s *session) object(g dtyp.GUID) (*object, error) { return s.load(g, true) }
+
+// load is object, and says whether others are likely to ask for it again.
+func (s *session) load(g dtyp.GUID, keep bool) (*object, error) {
+	for _, o := range s.recent {
+		if o != nil && o.GUID == g {
+			return o, nil
+		}
+	}
+	o, err := s.read(g, keep)
+	if err == nil {
+		s.recent[s.nextRecent] = o
+		s.nextRecent = (s.nextRecent + 1) % len(s.recent)
+	}
+	return o, err
+}
+
+func (s *session) read(g dtyp.GUID, keep bool) (*object, error) {
 	revision, err := s.table.Revision(s.r, g)
 	if errors.Is(err, rows.ErrNotFound) {
 		if o, ok := s.schemaObject(g); ok {
@@ -78,7 +100,7 @@ func (s *session) object(g dtyp.GUID) (*object, error) {
 		return nil, err
 	}
 	o := s.newObject(e)
-	if revision != 0 { // of a row that the same transaction wrote
+	if keep {
 		s.cached.keep(o)
 	}
 	return o, nil

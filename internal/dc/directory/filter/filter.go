@@ -64,8 +64,9 @@ type Filter struct {
 // node is one part of a filter.
 type node interface {
 	eval(e Entry) Truth
-	// probes is as Filter.Probes, with the sum of the costs.
-	probes(cost CostFunc) (list []Probe, sum int, ok bool)
+	// probes is as Filter.Probes, with the sum of the costs, each of which is counted to
+	// limit only.
+	probes(cost CostFunc, limit int) (list []Probe, sum int, ok bool)
 }
 
 // Context is what a filter is compiled against.
@@ -95,16 +96,26 @@ type Probe struct {
 	Key       []byte
 }
 
-// CostFunc says about how many entries a probe would find; ok is false where no
-// index answers it.
-type CostFunc func(p Probe) (entries int, ok bool)
+// CostFunc says how many entries a probe would find, limit where it is so many or more;
+// ok is false where no index answers it.
+type CostFunc func(p Probe, limit int) (entries int, ok bool)
+
+// maxCost is how far the entries of a probe are counted: of two that have more, either
+// will do.
+const maxCost = 256
 
 // Probes are looks into indexes that find, together, every entry that the
 // filter can be True for, and some for which it is not: those that cost the least.
 // ok is false if there are none such and all entries in scope must be asked; with
 // ok and no probe there is no entry at all.
 func (f *Filter) Probes(cost CostFunc) (probes []Probe, ok bool) {
-	probes, _, ok = f.root.probes(cost)
+	// Most filters have a part that finds one entry or none, which costs nothing to see;
+	// only without one is there something to count.
+	probes, sum, ok := f.root.probes(cost, 2)
+	if ok && sum < 2 {
+		return probes, true
+	}
+	probes, _, ok = f.root.probes(cost, maxCost)
 	return probes, ok
 }
 
@@ -273,9 +284,9 @@ func (n and) eval(e Entry) Truth {
 }
 
 // probes takes the part that costs the least: whatever is in all is in it.
-func (n and) probes(cost CostFunc) (best []Probe, sum int, ok bool) {
+func (n and) probes(cost CostFunc, limit int) (best []Probe, sum int, ok bool) {
 	for _, part := range n {
-		if p, c, can := part.probes(cost); can && (!ok || c < sum) {
+		if p, c, can := part.probes(cost, limit); can && (!ok || c < sum) {
 			best, sum, ok = p, c, true
 		}
 	}
@@ -298,9 +309,9 @@ func (n or) eval(e Entry) Truth {
 	return result
 }
 
-func (n or) probes(cost CostFunc) (all []Probe, sum int, ok bool) {
+func (n or) probes(cost CostFunc, limit int) (all []Probe, sum int, ok bool) {
 	for _, part := range n {
-		p, c, ok := part.probes(cost)
+		p, c, ok := part.probes(cost, limit)
 		if !ok {
 			return nil, 0, false
 		}
@@ -314,7 +325,7 @@ type not struct{ part node }
 func (n not) eval(e Entry) Truth { return n.part.eval(e).not() }
 
 // probes finds nothing only for what is never True.
-func (n not) probes(CostFunc) ([]Probe, int, bool) {
+func (n not) probes(CostFunc, int) ([]Probe, int, bool) {
 	_, nothing := n.part.(undefined)
 	return nil, 0, nothing
 }
@@ -322,8 +333,8 @@ func (n not) probes(CostFunc) ([]Probe, int, bool) {
 // undefined is what cannot be evaluated for any entry.
 type undefined struct{}
 
-func (undefined) eval(Entry) Truth                     { return Undefined }
-func (undefined) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, true }
+func (undefined) eval(Entry) Truth                          { return Undefined }
+func (undefined) probes(CostFunc, int) ([]Probe, int, bool) { return nil, 0, true }
 
 // Items is how many comparisons the filter has, each of which may be made for
 // each entry in scope: who answers a search sets a limit.

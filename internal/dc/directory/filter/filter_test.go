@@ -202,7 +202,7 @@ func TestFilters(t *testing.T) {
 
 func TestProbes(t *testing.T) {
 	ctx := testContext(t)
-	cost := func(p Probe) (int, bool) {
+	cost := func(p Probe, _ int) (int, bool) {
 		n, ok := map[string]int{"sAMAccountName": 1, "servicePrincipalName": 1, "objectClass": 1000}[p.Attribute.Name]
 		return n, ok
 	}
@@ -312,7 +312,7 @@ func TestProbesFindWhateverMatches(t *testing.T) {
 		e.values["sAMAccountName"] = append(e.values["sAMAccountName"], "a") // so that something is found
 		own := adproto.Or(adproto.Equal("sAMAccountName", rapid.SampledFrom([]string{"a", "z"}).Draw(t, "own")), drawFilter(t, 2))
 		f := Compile(ctx, adproto.And(own, adproto.Or(drawFilter(t, 2), drawFilter(t, 2), adproto.Not(drawFilter(t, 2)))))
-		probes, ok := f.Probes(func(p Probe) (int, bool) { return 1, p.Attribute.Name != "mail" })
+		probes, ok := f.Probes(func(p Probe, _ int) (int, bool) { return 1, p.Attribute.Name != "mail" })
 		if !ok || !f.Match(e) {
 			return
 		}

@@ -33,7 +33,7 @@ func (n present) eval(e Entry) Truth {
 	return truth(found)
 }
 
-func (present) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
+func (present) probes(CostFunc, int) ([]Probe, int, bool) { return nil, 0, false }
 
 type equal struct {
 	a   *schema.Attribute
@@ -44,9 +44,9 @@ func (n equal) eval(e Entry) Truth {
 	return anyValue(e, n.a, func(key []byte) bool { return bytes.Equal(key, n.key) })
 }
 
-func (n equal) probes(cost CostFunc) ([]Probe, int, bool) {
+func (n equal) probes(cost CostFunc, limit int) ([]Probe, int, bool) {
 	p := Probe{n.a, n.key}
-	entries, ok := cost(p)
+	entries, ok := cost(p, limit)
 	if !ok {
 		return nil, 0, false
 	}
@@ -81,7 +81,7 @@ func (n ordering) eval(e Entry) Truth {
 	})
 }
 
-func (ordering) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
+func (ordering) probes(CostFunc, int) ([]Probe, int, bool) { return nil, 0, false }
 
 type bits struct {
 	a    *schema.Attribute
@@ -106,7 +106,7 @@ func (n bits) eval(e Entry) Truth {
 	return False
 }
 
-func (bits) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
+func (bits) probes(CostFunc, int) ([]Probe, int, bool) { return nil, 0, false }
 
 type inChain struct {
 	a      *schema.Attribute
@@ -121,7 +121,7 @@ func (n inChain) eval(e Entry) Truth {
 	return truth(found)
 }
 
-func (inChain) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
+func (inChain) probes(CostFunc, int) ([]Probe, int, bool) { return nil, 0, false }
 
 // substrings holds the parts as their keys.
 type substrings struct {
@@ -174,4 +174,4 @@ func (n substrings) in(key []byte) bool {
 	return true
 }
 
-func (substrings) probes(CostFunc) ([]Probe, int, bool) { return nil, 0, false }
+func (substrings) probes(CostFunc, int) ([]Probe, int, bool) { return nil, 0, false }
