@@ -354,14 +354,23 @@ func (w *writes) pick(label string, of ...string) string {
 
 // name is that of an object that is there, or was, or may come to be.
 func (w *writes) name() string {
-	name := w.pick("name", "alice", "bob", "web1", "webapp01", "global", "local", "universal", "x", "y")
-	return "CN=" + name + "," + w.pick("parent", users, users, computers, managed, web, "OU=deep,"+web)
+	if rapid.IntRange(0, 3).Draw(w.t, "elsewhere") > 0 {
+		return w.pick("object", alice, bob, web1, webapp, w.group(), "CN=x,"+users)
+	}
+	return "CN=" + w.pick("name", "alice", "global", "x", "y") + "," + w.pick("parent", users, computers, managed, web, "OU=deep,"+web)
+}
+
+func (w *writes) group() string {
+	return w.pick("group", group("global"), group("local"), group("universal"))
 }
 
 func (w *writes) step() error {
 	c := rapid.SampledFrom(w.callers).Draw(w.t, "caller")
 	ctx := w.domain.t.Context()
-	switch rapid.IntRange(0, 9).Draw(w.t, "operation") {
+	switch rapid.IntRange(0, 12).Draw(w.t, "operation") {
+	case 10, 11, 12:
+		return w.modify(w.admin, w.group(), w.pick("op", "add", "add", "replace", "delete")+": "+
+			w.pick("of a group", "member: "+w.group(), "member: "+w.group(), "groupType: -2147483646", "groupType: -2147483644", "groupType: -2147483640"))
 	case 0, 1:
 		return w.addOne(c)
 	case 2:
