@@ -27,7 +27,13 @@ import (
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if load := os.Getenv(loadVariable); load != "" {
+		runLoad(load)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // hostName is the controller's name.
 const hostName = "dc1.contoso.com"
