@@ -2,6 +2,7 @@ package krb5
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/opengmsa/opengmsa/krb5/internal/der"
 )
@@ -157,7 +158,16 @@ func ParseAuthorizationData(b []byte) (AuthorizationData, error) {
 }
 
 // Append appends the DER of a.
-func (a AuthorizationData) Append(dst []byte) []byte { return build(dst, a.build) }
+func (a AuthorizationData) Append(dst []byte) []byte {
+	size := adOverhead
+	for _, e := range a {
+		size += adOverhead + len(e.Data)
+	}
+	return build(slices.Grow(dst, size), a.build)
+}
+
+// adOverhead is more than an element, or the list, takes besides its data, in bytes.
+const adOverhead = 24
 
 // IfRelevant wraps a into one AD-IF-RELEVANT element.
 func (a AuthorizationData) IfRelevant() AuthorizationData {

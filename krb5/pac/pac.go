@@ -143,6 +143,11 @@ func parse(b []byte) (PAC, error) {
 
 // Append appends the PAC's bytes.
 func (p PAC) Append(dst []byte) []byte {
+	size := headerSize + len(p.Buffers)*infoSize
+	for _, b := range p.Buffers {
+		size += roundUp(len(b.Data), alignment)
+	}
+	dst = slices.Grow(dst, size)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(p.Buffers)))
 	dst = binary.LittleEndian.AppendUint32(dst, 0)
 	offset := headerSize + len(p.Buffers)*infoSize
@@ -154,7 +159,8 @@ func (p PAC) Append(dst []byte) []byte {
 	}
 	for _, b := range p.Buffers {
 		dst = append(dst, b.Data...)
-		dst = append(dst, make([]byte, roundUp(len(b.Data), alignment)-len(b.Data))...)
+		var zeros [alignment]byte
+		dst = append(dst, zeros[:roundUp(len(b.Data), alignment)-len(b.Data)]...)
 	}
 	return dst
 }

@@ -103,7 +103,7 @@ func (a *Account) mustNotExpire() bool {
 
 // load makes an account of its entry. It fails with ErrUnknown for what cannot log on
 // and for what was deleted.
-func (a *Accounts) load(r *directory.Reader, e *rows.Entry) (*Account, error) {
+func (a *Accounts) load(r *directory.Reader, c *cache, e *rows.Entry) (*Account, error) {
 	k := a.known
 	kind, ok := kindOfEntry(e, k)
 	acct := &Account{
@@ -136,6 +136,9 @@ func (a *Accounts) load(r *directory.Reader, e *rows.Entry) (*Account, error) {
 	}
 	if err := acct.loadKeys(r); err != nil {
 		return nil, fmt.Errorf("keys of %s: %w", acct.Name, err)
+	}
+	if before := c.before[acct.GUID]; before.same(acct.stored) {
+		acct.stored = before
 	}
 	acct.buffers = sync.OnceValue(acct.makeBuffers)
 	return acct, nil

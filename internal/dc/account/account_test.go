@@ -136,6 +136,11 @@ func TestKeysOfAPassword(t *testing.T) {
 	if err != nil || !set.Find(crypto.AES256SHA1).Equal(want) {
 		t.Errorf("not string-to-key's: %v", err)
 	}
+	d.Put(t, "web1$", "description", "a change elsewhere")
+	acct, _ = a.Client(t.Context(), name("alice"))
+	if again, _ := a.CurrentKeys(acct, now); again.Keys[0] != set.Keys[0] {
+		t.Error("a change elsewhere costs what was derived from a key")
+	}
 }
 
 // TestAPasswordIsChanged goes through the life of a password: kvno, history, age, the
@@ -528,6 +533,10 @@ func TestGuessingIsLimited(t *testing.T) {
 	}
 	if err := try("192.0.2.1:2", "ALICE", password); !errors.Is(err, krb5.ErrServiceUnavailable) {
 		t.Errorf("in capitals: %v", err)
+	}
+	_, err := a.Bind(t.Context(), "liddell@wonder.example", secret.Copy([]byte(password)), netip.MustParseAddrPort("192.0.2.1:3"))
+	if !errors.Is(err, krb5.ErrServiceUnavailable) {
+		t.Errorf("by another name: %v", err)
 	}
 	if err := try("192.0.2.2:1", "alice", password); err != nil {
 		t.Errorf("from elsewhere: %v", err)

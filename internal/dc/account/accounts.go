@@ -100,6 +100,9 @@ func (a *Accounts) now() dtyp.Filetime { return dtyp.FiletimeOf(a.cfg.Directory.
 type cache struct {
 	changes uint64
 	max     int
+	// before is the keys of accounts as the cache before had them. Keys that are the same
+	// are kept, with what was derived from them.
+	before map[dtyp.GUID]*stored
 
 	mu sync.RWMutex
 	// All are guarded by mu.
@@ -124,10 +127,24 @@ func (a *Accounts) current() *cache {
 		return c
 	}
 	fresh := newCache(changes, a.cfg.MaxCached)
+	fresh.before = c.keys()
 	if a.cache.CompareAndSwap(c, fresh) {
 		return fresh
 	}
 	return a.cache.Load()
+}
+
+// keys are the stored keys of the accounts in the cache.
+func (c *cache) keys() map[dtyp.GUID]*stored {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	keys := make(map[dtyp.GUID]*stored, len(c.guids))
+	for g, acct := range c.guids {
+		if acct.stored != nil {
+			keys[g] = acct.stored
+		}
+	}
+	return keys
 }
 
 func cached[K comparable, V any](c *cache, m map[K]V, k K) (V, bool) {
@@ -170,7 +187,7 @@ func (a *Accounts) loaded(r *directory.Reader, c *cache, e *rows.Entry) (*Accoun
 	if acct, ok := cached(c, c.guids, e.GUID); ok {
 		return acct, nil
 	}
-	acct, err := a.load(r, e)
+	acct, err := a.load(r, c, e)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,15 @@ func (a *Accounts) Attempt(name string, from netip.AddrPort) (Attempt, error) {
 	return t, nil
 }
 
+// Known says whose name it was. It fails as [Accounts.Attempt] does, for an address that
+// has failed too often with that account under whatever name.
+func (t *Attempt) Known(acct *Account) error {
+	if t.name = acct.Name; !t.accounts.limiter.allow(t.now.Time(), t.from.Addr(), t.name) {
+		return limited()
+	}
+	return nil
+}
+
 // Now is when the attempt began, which is when it is judged.
 func (t Attempt) Now() dtyp.Filetime { return t.now }
 

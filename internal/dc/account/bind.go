@@ -35,6 +35,9 @@ func (a *Accounts) Bind(ctx context.Context, name string, password secret.Bytes,
 	if err != nil {
 		return directory.Caller{}, fault(err)
 	}
+	if err := t.Known(acct); err != nil {
+		return directory.Caller{}, err
+	}
 	if a.logons.locked(acct, t.now) {
 		return directory.Caller{}, t.Refuse(ctx, acct, &LogonError{Code: krb5.ErrClientRevoked, Status: krb5.StatusAccountLockedOut})
 	}

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -73,6 +74,17 @@ func (g generation) append(dst []byte) []byte {
 		dst = append(dst, k.Secret().Reveal()...)
 	}
 	return dst
+}
+
+// same reports whether two rows say the same; nil, which is no row, is the same as none.
+func (s *stored) same(o *stored) bool {
+	if s == nil || o == nil {
+		return false
+	}
+	a, b := s.append(nil), o.append(nil)
+	defer clear(a)
+	defer clear(b)
+	return subtle.ConstantTimeCompare(a, b) == 1
 }
 
 // parseStored reads what append wrote. Errors wrap ErrKeys.

@@ -29,6 +29,9 @@ func (x *exchange) asExchange() (krb5.KDCRep, error) {
 	if err != nil {
 		return krb5.KDCRep{}, attempt.Refuse(x.ctx, nil, err)
 	}
+	if err := attempt.Known(client); err != nil {
+		return krb5.KDCRep{}, err
+	}
 	server, err := x.server(body.SName)
 	if err != nil {
 		return krb5.KDCRep{}, err

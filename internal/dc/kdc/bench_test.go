@@ -16,7 +16,8 @@ import (
 )
 
 // BenchmarkServer measures what an exchange costs the server, in CPU time of this
-// process per exchange (server-us/op), while another process is the client.
+// process per exchange (server-us/op), while another process is the client. Pin both to
+// be compared with other servers: KDC_BENCH_CLIENT_CPU=1 taskset -c 0 go test -bench Server.
 func BenchmarkServer(b *testing.B) {
 	r := newRealm(b, nil)
 	for _, c := range []struct{ name, exchange, transport string }{
@@ -27,7 +28,11 @@ func BenchmarkServer(b *testing.B) {
 		{"TGS, PAC, a TCP connection each", "tgs", "each"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			client := exec.Command(os.Args[0], "-test.run=^TestBenchmarkClient$")
+			args := []string{os.Args[0], "-test.run=^TestBenchmarkClient$"}
+			if cpu := os.Getenv("KDC_BENCH_CLIENT_CPU"); cpu != "" {
+				args = append([]string{"taskset", "-c", cpu}, args...)
+			}
+			client := exec.Command(args[0], args[1:]...)
 			client.Env = append(os.Environ(), "KDC_BENCH="+strings.Join([]string{r.addr.String(), c.exchange, c.transport, strconv.Itoa(b.N)}, " "))
 			before := cpuTime(b)
 			b.ResetTimer()

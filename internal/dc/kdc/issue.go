@@ -45,12 +45,25 @@ func (x *exchange) sealTicket(server *account.Account, part krb5.EncTicketPart, 
 			return nil, err
 		}
 	}
-	enc, err := krb5.Seal(s.key, krb5.UsageTicket, part.Append(nil), x.cfg.Rand)
+	plain := part.Append(make([]byte, 0, ticketOverhead+authorizationSize(part)))
+	enc, err := krb5.Seal(s.key, krb5.UsageTicket, plain, x.cfg.Rand)
+	clear(plain)
 	if err != nil {
 		return nil, err
 	}
 	enc.KVNO = s.kvno
-	return krb5.Ticket{Realm: x.realm, SName: x.serverName(server), EncPart: enc}.Append(nil), nil
+	out := make([]byte, 0, ticketOverhead+len(enc.Cipher))
+	return krb5.Ticket{Realm: x.realm, SName: x.serverName(server), EncPart: enc}.Append(out), nil
+}
+
+// ticketOverhead is what a ticket commonly takes besides its authorization data, in bytes.
+const ticketOverhead = 512
+
+func authorizationSize(part krb5.EncTicketPart) (size int) {
+	for _, e := range part.AuthorizationData {
+		size += len(e.Data)
+	}
+	return size
 }
 
 // krbtgtKey is the key in which TGTs are encrypted and PACs are signed: AES256.

@@ -51,7 +51,7 @@ func newRealm(t testing.TB, change func(*kdc.Config)) *realm {
 
 func (r *realm) serve(t testing.TB) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,8 @@ type Config struct {
 	MaxConnections int
 	// IdleTimeout is how long a connection may be silent; 0 stands for 60 s.
 	IdleTimeout time.Duration
-	// RequestTimeout is how long a request may take to arrive once it has begun, and its
-	// reply to leave; 0 stands for 10 s.
+	// RequestTimeout is how long a request that arrives in pieces may take, with its
+	// reply; 0 stands for 10 s.
 	RequestTimeout time.Duration
 	// UDPRate is how many datagrams a second of one network are answered, as
 	// [pace.Limiter] counts; 0 stands for 1,000.

@@ -25,43 +25,32 @@ const (
 )
 
 // Serve answers requests on the connections that l accepts until ctx ends or l fails. It
-// closes l and all connections, and returns when nothing of it runs any more.
+// closes l and all connections, and returns when nothing of it runs any more. Connections
+// need no keep-alive of TCP: silent ones are closed anyway.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
+	p := &pool{server: s, conns: make(chan net.Conn), slots: make(chan struct{}, s.cfg.MaxConnections)}
+	defer p.wg.Wait()
 	defer cancel()
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	defer l.Close()
-	slots := make(chan struct{}, s.cfg.MaxConnections)
 	for {
 		conn, err := l.Accept()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			if err == nil {
 				_ = conn.Close()
 			}
-			cancel()
 			return nil
-		}
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				cancel()
-				return err
-			}
+		case err == nil:
+			p.give(ctx, conn)
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
 			// Too many open files, or a connection that was reset: others go on.
 			s.cfg.Log.Error("a connection was not accepted", "err", err)
 			time.Sleep(acceptPause)
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.serveConn(ctx, conn)
-			})
-		default:
-			_ = conn.Close()
 		}
 	}
 }
@@ -69,13 +58,62 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // acceptPause lets descriptors become free.
 const acceptPause = 10 * time.Millisecond
 
-// serveConn answers the requests of one connection, one after the other.
-func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
+// pool is the goroutines that serve connections. One whose connection has ended waits a
+// moment for the next: a new goroutine would have to grow its stack again, which costs
+// more than many a request.
+type pool struct {
+	server *Server
+	conns  chan net.Conn
+	slots  chan struct{} // one for each goroutine
+	wg     sync.WaitGroup
+}
+
+// workerIdle is how long a goroutine waits for a connection.
+const workerIdle = 5 * time.Second
+
+// give lets a connection be served, or closes it where there are too many.
+func (p *pool) give(ctx context.Context, conn net.Conn) {
+	select {
+	case p.conns <- conn:
+		return
+	default:
+	}
+	select {
+	case p.slots <- struct{}{}:
+		p.wg.Go(func() { p.work(ctx, conn) })
+	default:
+		_ = conn.Close()
+	}
+}
+
+// work serves one connection after the other.
+func (p *pool) work(ctx context.Context, conn net.Conn) {
+	defer func() { <-p.slots }()
+	c := connection{cfg: &p.server.cfg, in: make([]byte, 0, firstBuffer)}
+	idle := time.NewTimer(workerIdle)
+	defer idle.Stop()
+	for {
+		c.Conn, c.in, c.deadline = conn, c.in[:0], time.Time{}
+		p.server.serveConn(ctx, &c)
+		c.Conn = nil
+		idle.Reset(workerIdle)
+		select {
+		case conn = <-p.conns:
+		case <-ctx.Done():
+			return
+		case <-idle.C:
+			return
+		}
+	}
+}
+
+// serveConn answers the requests of one connection, one after the other, and closes it.
+func (s *Server) serveConn(ctx context.Context, c *connection) {
+	conn := c.Conn
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer conn.Close()
 	from := addrPort(conn.RemoteAddr())
-	c := connection{Conn: conn, cfg: &s.cfg, in: make([]byte, 0, firstBuffer)}
 	for ctx.Err() == nil {
 		message, err := c.read()
 		if err != nil {
@@ -108,36 +146,54 @@ type connection struct {
 	cfg *Config
 	in  []byte // what was read and not yet answered
 	out []byte
+	// deadline is when the connection has been silent for too long.
+	deadline time.Time
 }
 
 // read gives the next message, which holds until release.
 func (c *connection) read() ([]byte, error) {
-	if err := c.fill(lengthSize, c.cfg.IdleTimeout); err != nil {
+	if err := c.await(); err != nil {
+		return nil, err
+	}
+	if err := c.fill(lengthSize); err != nil {
 		return nil, err
 	}
 	size := binary.BigEndian.Uint32(c.in)
 	if size > krb5.MaxMessage {
 		return nil, errTooLong
 	}
-	if err := c.fill(lengthSize+int(size), c.cfg.RequestTimeout); err != nil {
+	if err := c.fill(lengthSize + int(size)); err != nil {
 		return nil, err
 	}
 	return c.in[lengthSize : lengthSize+size], nil
 }
 
-// fill reads until at least n bytes are there. The whole of it must arrive in time.
-func (c *connection) fill(n int, limit time.Duration) error {
-	if len(c.in) >= n {
+// await puts off the deadline of a connection on which nothing has begun to arrive. That
+// takes time, so that it is done only when a quarter of it is over.
+func (c *connection) await() error {
+	now := time.Now()
+	if c.deadline.Sub(now) > c.cfg.IdleTimeout*3/4 {
 		return nil
 	}
-	if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
+	c.deadline = now.Add(c.cfg.IdleTimeout)
+	return c.SetDeadline(c.deadline)
+}
+
+// fill reads until at least n bytes are there. Once the first is, the rest of a message
+// and its answer must not take longer than RequestTimeout.
+func (c *connection) fill(n int) error {
 	for len(c.in) < n {
 		if len(c.in) == cap(c.in) {
 			grown := make([]byte, len(c.in), min(2*cap(c.in), lengthSize+krb5.MaxMessage))
 			copy(grown, c.in)
 			c.in = grown
+		}
+		begun := len(c.in) > 0
+		if begun && !c.deadline.IsZero() {
+			c.deadline = time.Time{}
+			if err := c.SetDeadline(time.Now().Add(c.cfg.RequestTimeout)); err != nil {
+				return err
+			}
 		}
 		got, err := c.Read(c.in[len(c.in):cap(c.in)])
 		c.in = c.in[:len(c.in)+got]
@@ -171,9 +227,6 @@ func (c *connection) start() []byte {
 func (c *connection) write(answer []byte) error {
 	c.out = answer
 	binary.BigEndian.PutUint32(answer, uint32(len(answer)-lengthSize))
-	if err := c.SetWriteDeadline(time.Now().Add(c.cfg.RequestTimeout)); err != nil {
-		return err
-	}
 	_, err := c.Write(answer)
 	if cap(c.out) > keptBuffer {
 		c.out = nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -20,35 +19,14 @@ const (
 	maxDatagramReply = 1465
 )
 
-// ServePacket answers datagrams on conn until ctx ends or conn fails, and closes conn.
+// ServePacket answers datagrams on conn, one after the other, until ctx ends or conn
+// fails, and closes conn. One goroutine does it: to hand datagrams to others costs more
+// than to answer them, and answers with a PAC go by TCP. Whoever needs more lets several
+// sockets share the port.
 func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer conn.Close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	fault := make(chan error, 1)
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			if err := s.packets(ctx, conn); err != nil {
-				select {
-				case fault <- err:
-				default:
-				}
-				_ = conn.Close() // the others end too
-			}
-		})
-	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return nil
-	}
-	return <-fault
-}
-
-// packets answers datagrams one after the other; several goroutines do. A socket of UDP
-// is read and written without an allocation.
-func (s *Server) packets(ctx context.Context, conn net.PacketConn) error {
 	in, out := make([]byte, maxDatagram+1), make([]byte, 0, maxDatagramReply)
 	udp, _ := conn.(*net.UDPConn)
 	for {
