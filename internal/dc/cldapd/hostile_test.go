@@ -3,6 +3,7 @@ package cldapd_test
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -53,7 +54,7 @@ func (w *wire) Close() error { return nil }
 func ask(t testing.TB, s *cldapd.Server, peer string, datagrams ...[]byte) [][]byte {
 	t.Helper()
 	w := &wire{peer: &net.UDPAddr{IP: net.ParseIP(peer), Port: 40000}, in: datagrams}
-	if err := s.ServePacket(t.Context(), w); err != io.EOF {
+	if err := s.ServePacket(t.Context(), w); !errors.Is(err, io.EOF) {
 		t.Errorf("served until %v", err)
 	}
 	return w.out

@@ -1,7 +1,9 @@
 package dnsd_test
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -68,9 +70,9 @@ func TestBytesThatAreNoMessageDoNoHarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	noQuestion := append([]byte(nil), question[:12]...)
+	noQuestion := bytes.Clone(question[:12])
 	binary.BigEndian.PutUint16(noQuestion[4:], 0)
-	manyRecords := append([]byte(nil), question...)
+	manyRecords := bytes.Clone(question)
 	binary.BigEndian.PutUint16(manyRecords[6:], 0xffff)
 	for name, b := range map[string][]byte{
 		"nothing": {}, "half a header": question[:7], "half a question": question[:20], "no question": noQuestion,
@@ -107,7 +109,7 @@ func TestASilentConnectionIsClosed(t *testing.T) {
 	}
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }

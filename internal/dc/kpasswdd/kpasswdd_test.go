@@ -1,6 +1,7 @@
 package kpasswdd_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -416,7 +417,7 @@ func TestWhatIsNoRequestIsNotAnswered(t *testing.T) {
 	good := change(newPassword).build(t, s)
 	for name, b := range map[string][]byte{
 		"nothing": {}, "a length alone": good[:2], "half": good[:len(good)/2], "text": []byte("GET / HTTP/1.1\r\n\r\n"),
-		"a byte too many": append(append([]byte(nil), good...), 0),
+		"a byte too many": append(bytes.Clone(good), 0),
 	} {
 		if out := exchange(t, "tcp", at, b); out != nil {
 			t.Errorf("%s: answered %x", name, out)

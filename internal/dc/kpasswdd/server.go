@@ -1,6 +1,7 @@
 package kpasswdd
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -90,7 +91,7 @@ func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn) error {
 		default:
 			continue
 		}
-		b := append([]byte(nil), buf[:n]...)
+		b := bytes.Clone(buf[:n])
 		working.Go(func() {
 			defer func() { <-slots }()
 			defer clear(b)
