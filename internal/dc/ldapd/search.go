@@ -124,7 +124,12 @@ func (s *searching) run(ctx context.Context) error {
 		// The end of a search in pages before its last one: RFC 2696, Section 3.
 		return s.finish(ctx, directory.SearchResult{}, nil)
 	}
-	result, err := s.c.s.cfg.Directory.Search(ctx, s.caller, s.q, s.entry)
+	result, err := s.c.s.cfg.Directory.Search(ctx, s.caller, s.q, func(e directory.SearchEntry) error {
+		if abandoned(ctx) {
+			return ctx.Err()
+		}
+		return s.entry(e)
+	})
 	switch {
 	case s.err != nil:
 		return s.err
