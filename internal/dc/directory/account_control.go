@@ -119,6 +119,12 @@ func (d *draft) mayControl(set adproto.UserAccountControl) error {
 	return nil
 }
 
+// settleDelegation judges msDS-AllowedToDelegateTo: to let an account act for others
+// takes an administrator, as the bits of userAccountControl for it do.
+func (d *draft) settleDelegation() error {
+	return d.require(!d.changed("msDS-AllowedToDelegateTo") || d.isAdministrator(), "only administrators write msDS-AllowedToDelegateTo")
+}
+
 // checkEnabled refuses to enable a user that has no password and needs one, as AD does.
 func (d *draft) checkEnabled() error {
 	control := d.control(d.e)

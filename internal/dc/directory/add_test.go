@@ -100,6 +100,7 @@ func TestAddRefuses(t *testing.T) {
 		"a value out of range":                 {"CN=x," + users, user("codePage: 70000"), "19 202F"},
 		"what only the directory writes":       {"CN=x," + users, user("whenCreated: 20260101000000.0Z"), "19 20B1"},
 		"a SID of one's own":                   {"CN=x," + users, user("objectSid: " + string(contoso.SID.Child(500).Bytes())), "19 20B1"},
+		"a SID of another beside its own":      {"CN=x," + users, user("sIDHistory: " + string(contoso.SID.Child(512).Bytes())), "53 209A"},
 		"a secret":                             {"CN=x," + users, user("dBCSPwd: x"), "53 2035"},
 		"another name in cn":                   {"CN=x," + users, user("cn: y"), "64 2037"},
 		"an account name that is taken":        {"CN=x," + users, user("sAMAccountName: Alice"), "68 524"},
@@ -176,6 +177,9 @@ func TestDelegatedCreation(t *testing.T) {
 	}
 	if got := result(d.add(helper, "CN=x,"+managed, "objectClass: user")); got != "50 2098" {
 		t.Errorf("a user: %s", got)
+	}
+	if err := d.add(helper, "CN=more,"+managed, append(gmsa, "primaryGroupID: 512")...); err != nil || d.value("CN=more,"+managed, "primaryGroupID") != "515" {
+		t.Errorf("a gMSA of Domain Admins: %v", err)
 	}
 	if sd := d.descriptor("CN=mine," + managed); sd.Owner != helper.SID {
 		t.Errorf("owner %s, want the creator %s", sd.Owner, helper.SID)

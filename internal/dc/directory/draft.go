@@ -63,7 +63,7 @@ func (d *draft) isRootKey() bool { return d.class.Has(classRootKey) }
 func (d *draft) settle() error {
 	for _, rule := range []func() error{
 		d.settleAccountName, d.settlePrincipalName, d.settleSPNs, d.settleAccountControl,
-		d.settlePasswordTime, d.settleLockout, d.settleGroupType, d.settlePrimaryGroup, d.settleReaders,
+		d.settleDelegation, d.settlePasswordTime, d.settleLockout, d.settleGroupType, d.settlePrimaryGroup, d.settleReaders,
 	} {
 		if err := rule(); err != nil {
 			return err

@@ -107,7 +107,10 @@ func (c *change) modify(q ModifyRequest) error {
 			return err
 		}
 	}
-	for _, step := range []func() error{m.settleClasses, func() error { return m.check(attributes) }, m.validate, m.settle, m.settlePassword, m.checkEnabled, m.write} {
+	for _, step := range []func() error{
+		m.settleClasses, func() error { return m.check(attributes) }, m.validate,
+		m.settle, m.settlePassword, m.checkEnabled, m.write,
+	} {
 		if err := step(); err != nil {
 			return err
 		}

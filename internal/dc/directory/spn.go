@@ -30,6 +30,9 @@ func (d *draft) settleSPNs() error {
 		if err != nil {
 			return &Error{Code: ConstraintViolation, Win32: Win32Constraint, Message: "a servicePrincipalName that is none", Err: err}
 		}
+		if strings.EqualFold(spn.Class, "krbtgt") {
+			return constraint("the name of the ticket granting service is nobody's to take")
+		}
 		if err := d.uniqueSPN(spn, v); err != nil {
 			return err
 		}

@@ -41,10 +41,26 @@ func systemOnly(a *schema.Attribute) error {
 	if a.SystemOnly || a.Constructed() || a.BackLink() {
 		return Errorf(ConstraintViolation, Win32SystemOnly, "only the directory writes %s", a.Name)
 	}
+	if ownedBySAM(a) {
+		return Errorf(UnwillingToPerform, Win32OwnedBySAM, "only the directory writes %s", a.Name)
+	}
 	if a.Secret() && a.Name != "unicodePwd" && a.Name != "msKds-RootKeyData" {
 		return unwilling("%s cannot be written here", a.Name)
 	}
 	return nil
+}
+
+// ownedBySAM reports whether an attribute is the account manager's alone, although the
+// schema lets clients write it ([MS-SAMR] 3.1.1.8): what follows from the kind of an
+// account, what is counted of its logons, and SIDs that an account would have beside
+// its own.
+func ownedBySAM(a *schema.Attribute) bool {
+	switch a.Name {
+	case "sAMAccountType", "isCriticalSystemObject", "sIDHistory", "badPwdCount", "badPasswordTime",
+		"logonCount", "lastLogon", "lastLogoff", "lastLogonTimestamp":
+		return true
+	}
+	return false
 }
 
 // values are the values of an attribute in the form in which they are stored: checked
