@@ -12,6 +12,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/gkdi"
+	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
@@ -193,6 +194,28 @@ func TestSortingByWhatCannotBeReadIsNoOrder(t *testing.T) {
 	}
 	if after := order(); len(before) != 8 || !slices.Equal(before, after) {
 		t.Errorf("the order follows what cannot be read: %q, then %q", before, after)
+	}
+}
+
+// TestDescriptorsAreNotSearched: who may read a part of a descriptor could otherwise
+// guess at the rest.
+func TestDescriptorsAreNotSearched(t *testing.T) {
+	h := newHome(t)
+	alice := h.Caller(t, "alice")
+	for filter, want := range map[string]int{"(nTSecurityDescriptor=*)": 1, "NOT (nTSecurityDescriptor=*)": 0, "value": 0, "part": 0} {
+		f := adproto.Present("nTSecurityDescriptor")
+		switch filter {
+		case "NOT (nTSecurityDescriptor=*)":
+			f = adproto.Not(f)
+		case "value":
+			f = adproto.EqualBytes("nTSecurityDescriptor", h.descriptor(openSDDL))
+		case "part":
+			f = adproto.Filter{Kind: adproto.FilterSubstrings, Attr: "nTSecurityDescriptor", Initial: []byte{1}}
+		}
+		q := directory.SearchRequest{Base: aliceDN, Filter: f, Attributes: []string{"1.1"}}
+		if got := h.names(alice, q); len(got) != want {
+			t.Errorf("%s finds %q", filter, got)
+		}
 	}
 }
 
@@ -405,6 +428,10 @@ func TestRootKeyData(t *testing.T) {
 		if got != "" {
 			t.Errorf("%s: %d bytes", name, len(got))
 		}
+	}
+	h.protect(dn, openSDDL) // which gives all rights to the administrators of the domain
+	if got := read(domainAdmin, "msKds-RootKeyData"); got != "" {
+		t.Errorf("administrators of the domain, by a descriptor that lets them: %d bytes", len(got))
 	}
 	if e := h.Events.Take(); len(e) != 0 {
 		t.Errorf("recorded as %+v", e)

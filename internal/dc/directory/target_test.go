@@ -3,7 +3,9 @@ package directory_test
 import (
 	"encoding/hex"
 	"errors"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -98,6 +100,61 @@ func TestANameIsFoundAfterAChange(t *testing.T) {
 	if _, _, err := h.search(alice, request(t, moved, directory.ScopeBase, "(objectClass=*)")); code(err) != directory.NoSuchObject {
 		t.Errorf("after it was deleted: %v", err)
 	}
+}
+
+// TestSearchesBesideChanges: whoever searches while others write sees each object whole,
+// as it was or is.
+func TestSearchesBesideChanges(t *testing.T) {
+	h := newHome(t)
+	h.crowd(6)
+	alice := h.Caller(t, "alice")
+	put := func(value string) {
+		h.change(aliceDN, func(_ *directory.Writer, e *rows.Entry) error {
+			e.Values[h.attribute("givenName")] = [][]byte{[]byte(value)}
+			e.Values[h.attribute("sn")] = [][]byte{[]byte(value)}
+			return nil
+		})
+	}
+	put("0")
+	base := request(t, aliceDN, directory.ScopeBase, "(objectClass=*)", "givenName", "sn", "memberOf")
+	walk := request(t, domainDN, directory.ScopeSubtree, "(cn=u0*)", "1.1")
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for range 3 {
+		wg.Go(func() {
+			for last := 0; ; {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				var values []string
+				found := 0
+				_, err := h.Search(t.Context(), alice, base, func(e directory.SearchEntry) error {
+					for _, a := range e.Attributes {
+						values = append(values, string(a.Values[0]))
+					}
+					return nil
+				})
+				_, walked := h.Search(t.Context(), alice, walk, func(directory.SearchEntry) error { found++; return nil })
+				if err != nil || walked != nil || len(values) != 3 || values[0] != values[1] || found != 6 {
+					t.Errorf("%q, %v; %d users, %v", values, err, found, walked)
+					return
+				}
+				n, err := strconv.Atoi(values[0])
+				if err != nil || n < last {
+					t.Errorf("%d after %d: %v", n, last, err)
+					return
+				}
+				last = n
+			}
+		})
+	}
+	for i := range 60 {
+		put(strconv.Itoa(i))
+	}
+	close(done)
+	wg.Wait()
 }
 
 // FuzzTarget: whatever a request names, the answer is an object or an error that LDAP
