@@ -453,8 +453,10 @@ func TestLockout(t *testing.T) {
 	}
 	for range 5 {
 		expect("a gMSA", bind("webapp01$", "Wrong-1"), 0x52e)
+		expect("a computer", bind("web1$", "Wrong-1"), 0x52e)
 		expect("Administrator", bind("Administrator", "Wrong-1"), 0x52e)
 	}
+	expect("a computer is not locked", bind("web1$", "Comp-web1-Pass!"), 0)
 	expect("Administrator is not locked", bind("Administrator", dctest.AdminPassword), 0)
 }
 

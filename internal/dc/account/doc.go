@@ -12,8 +12,8 @@
 // root keys (package kds), and only they are kept, in memory, once derived.
 //
 // Nothing is written while somebody logs on: counters stand in memory and
-// [Accounts.Flush] brings them to the private row "logon". Specifications: [MS-KILE]
-// 45.0, [MS-SAMR] 47.0, [MS-ADTS] 66.0.
+// [Accounts.Flush] brings them to the private row "logon". Specifications: [MS-KILE],
+// [MS-SAMR], [MS-ADTS].
 //
 // Read [Account] first, then [Accounts.Find].
 package account

@@ -85,13 +85,14 @@ func (l *logons) locked(acct *Account, now dtyp.Filetime) bool {
 	return at != 0 && acct.lockable() && (acct.Policy.LockoutDuration == 0 || now < at.Add(acct.Policy.LockoutDuration))
 }
 
-// lockable reports whether wrong passwords can lock the account. A gMSA's cannot: its
-// password is random, so that guessing is idle and locking would only serve whoever
-// wants the service to stop. The account Administrator can only where the domain says
-// so: [MS-SAMR] 3.1.5.14.6 and 2.2.1.12 (DOMAIN_LOCKOUT_ADMINS).
+// lockable reports whether wrong passwords can lock the account. A machine's cannot, be
+// it a host's or a gMSA's (measured on Samba: TestWhomSambaLocksOut): its password is
+// random, so that guessing is idle and locking would only serve whoever wants the service
+// to stop. The account Administrator can only where the domain says so: [MS-SAMR]
+// 2.2.3.5 (DOMAIN_LOCKOUT_ADMINS).
 func (a *Account) lockable() bool {
 	switch {
-	case a.Kind == GroupManagedService:
+	case a.Kind == GroupManagedService, trust(a.Control):
 		return false
 	case a.SID.RID() == dtyp.RIDAdministrator:
 		return a.Policy.Properties&PasswordLockAdmins != 0

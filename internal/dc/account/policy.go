@@ -15,7 +15,7 @@ import (
 )
 
 // Policy is the domain's policy for passwords and lockout, as the head of the domain
-// has it: [MS-SAMR] 3.1.1.6.
+// has it: [MS-SAMR] 3.1.1.5.
 type Policy struct {
 	MinLength  int // UTF-16 units: minPwdLength
 	History    int // how many old passwords may not come back: pwdHistoryLength
@@ -30,7 +30,7 @@ type Policy struct {
 	LockoutWindow time.Duration
 }
 
-// PasswordProperties is pwdProperties: [MS-SAMR] 2.2.1.2 (DOMAIN_PASSWORD_…).
+// PasswordProperties is pwdProperties: [MS-SAMR] 2.2.3.5.
 type PasswordProperties uint32
 
 // The bits of pwdProperties that count here.

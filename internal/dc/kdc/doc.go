@@ -1,5 +1,5 @@
 // Package kdc is the Key Distribution Center of a domain: the AS and TGS exchanges of
-// RFC 4120 as Active Directory has them ([MS-KILE] 45.0, [MS-PAC] 25.0), over UDP and
+// RFC 4120 as Active Directory has them ([MS-KILE], [MS-PAC]), over UDP and
 // TCP.
 //
 //	AS-REQ  ─► account, its state ─► PA-ENC-TIMESTAMP ─► TGT with a PAC
