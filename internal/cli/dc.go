@@ -303,19 +303,21 @@ func (a *app) serveDC(ctx context.Context, o serveDCOptions) (err error) {
 	}
 	data := a.data(o.data)
 	log := slog.New(slog.NewTextHandler(a.env.Stderr, &slog.HandlerOptions{Level: level}))
-	c, err := data.Open(ctx, dc.Config{Log: log, ChannelBinding: policy, Now: a.env.Now})
+	var domain directory.Domain
+	ready := func(s *dc.Sockets) error {
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without a service manager nobody is told
+		return writeUse(a.env.Stdout, domain, data, s)
+	}
+	c, err := data.Open(ctx, dc.Config{Log: log, ChannelBinding: policy, Ready: ready, Now: a.env.Now})
 	if err != nil {
 		return a.dcFailure(o.data, err)
 	}
+	domain = c.Directory().Domain()
 	defer func() { err = errors.Join(err, c.Close()) }()
 	sockets, err := dc.Listen(ctx, addresses, ports)
 	if err != nil {
 		return a.dcFailure(o.data, err)
 	}
-	if err := writeUse(a.env.Stdout, c.Directory().Domain(), data, sockets); err != nil {
-		return errors.Join(err, sockets.Close())
-	}
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without a service manager nobody is told
 	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) }()
 	return c.Run(ctx, sockets)
 }

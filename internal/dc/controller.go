@@ -44,6 +44,9 @@ type Config struct {
 	ChannelBinding ldapd.ChannelBinding
 	// Hosts are names that DNS knows beside those of the domain.
 	Hosts map[string][]netip.Addr
+	// Ready is called once, when clients can find the controller: sockets, files and the
+	// control socket are there. Its error ends the controller. nil: nobody is told.
+	Ready func(*Sockets) error
 	// Log is the log of the services. Required.
 	Log *slog.Logger
 	// Now is the clock; nil: time.Now. Rand gives random bytes; nil: crypto/rand.
@@ -162,6 +165,11 @@ func (c *Controller) serve(ctx context.Context, s *Sockets) error {
 			return err
 		}
 		services = append(services, func(ctx context.Context) error { return control.Serve(ctx, l, c.handle, c.cfg.Log) })
+	}
+	if c.cfg.Ready != nil {
+		if err := c.cfg.Ready(s); err != nil {
+			fail(err) // services begin and end, and close what they were given
+		}
 	}
 	var running sync.WaitGroup
 	for _, run := range services {
