@@ -1,6 +1,7 @@
 package ldapd
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/opengmsa/opengmsa/internal/adproto/ldapmsg"
@@ -63,7 +64,7 @@ func resultOf(err error) ldapmsg.Result {
 	if err == nil {
 		return ldapmsg.Result{}
 	}
-	if f, ok := err.(*failure); ok {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f.Result
 	}
 	e := directory.AsError(err)

@@ -3,6 +3,7 @@ package ldapd
 import (
 	"bytes"
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -144,6 +145,9 @@ func (s *searching) entry(e directory.SearchEntry) error {
 	w := ldapmsg.BeginEntry(s.buf.b, s.m.ID, e.DN)
 	for _, a := range e.Attributes {
 		w.Attribute(a.Name, a.Values)
+		if isSecret(a.Name) {
+			erase(a.Values)
+		}
 	}
 	s.buf.b = w.End()
 	if len(s.buf.b) < flushSize {
@@ -153,6 +157,18 @@ func (s *searching) entry(e directory.SearchEntry) error {
 	clear(s.buf.b)
 	s.buf.b = s.buf.b[:0]
 	return s.err
+}
+
+// isSecret reports whether the values of an attribute were made for this answer alone
+// and are ours to erase: see directory.Directory.Search.
+func isSecret(name string) bool {
+	return strings.EqualFold(name, "msDS-ManagedPassword") || strings.EqualFold(name, "msKds-RootKeyData")
+}
+
+func erase(values [][]byte) {
+	for _, v := range values {
+		clear(v)
+	}
 }
 
 // finish sends the rest of the entries and the result in one piece.
