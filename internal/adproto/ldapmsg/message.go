@@ -110,8 +110,11 @@ type Control struct {
 	Value []byte
 }
 
-// Parse reads one message that fills b. Components behind the controls, for which RFC
-// 4511, Section 4 leaves room, are refused: there are none.
+// Parse reads one message that fills b.
+//
+// Deviation: components behind the last one that is known are refused, here and in the
+// bodies, where RFC 4511, Section 4 has them ignored. None exist, and what a server
+// passes over is where two readers of one message come to differ.
 func Parse(b []byte) (Message, error) {
 	var m Message
 	r := reader{b: b}
