@@ -20,8 +20,8 @@ import (
 const (
 	maxObjects     = 4096
 	maxDescriptors = 512
-	maxTokens      = 256
-	maxRights      = 256 // of one caller
+	maxTokens      = 128
+	maxRights      = 64 // of one caller, each about 1 KiB
 	maxNames       = 1024
 	// maxCachedName bounds the text by which somebody asked for an object, in bytes.
 	maxCachedName = 256

@@ -317,7 +317,7 @@ func (x sortable) compare(y sortable, reverse bool) int {
 // cost says how many entries an index has for a value, up to limit of them.
 func (s *search) cost(p filter.Probe, limit int) (entries int, ok bool) {
 	switch {
-	case p.Attribute == s.known.objectGUID, rows.Unique(p.Attribute):
+	case p.Attribute == s.known.objectGUID, p.Attribute == s.known.distinguishedName, rows.Unique(p.Attribute):
 		return 1, true
 	case !s.probed(p.Attribute):
 		return 0, false
@@ -349,17 +349,41 @@ func (s *search) probe(p filter.Probe, after dtyp.GUID) func(func(dtyp.GUID, err
 	a := p.Attribute
 	switch {
 	case a == s.known.objectGUID:
-		return func(yield func(dtyp.GUID, error) bool) {
-			if g, err := dtyp.GUIDFromBytes(p.Key); err == nil && slices.Compare(g[:], after[:]) > 0 {
-				yield(g, nil)
-			}
+		g, err := dtyp.GUIDFromBytes(p.Key)
+		if err != nil {
+			err = errors.Join(rows.ErrNotFound, err) // of no GUID that an object has
 		}
+		return s.probeOne(after, g, err)
+	case a == s.known.distinguishedName:
+		g, err := s.named(p.Key)
+		return s.probeOne(after, g, err)
 	case a == s.known.name:
 		return s.probeName(p.Key, after)
 	case a.LinkID >= 0:
 		return s.probeLink(p, after)
 	}
 	return s.table.FindAfter(s.r, a, p.Key, after)
+}
+
+// probeOne is the object of a key that stands for one, if there is such an object.
+func (s *search) probeOne(after dtyp.GUID, g dtyp.GUID, err error) func(func(dtyp.GUID, error) bool) {
+	return func(yield func(dtyp.GUID, error) bool) {
+		if err == nil {
+			_, err = s.table.Revision(s.r, g)
+		}
+		if !errors.Is(err, rows.ErrNotFound) && compareGUID(g, after) > 0 {
+			yield(g, err)
+		}
+	}
+}
+
+// named finds an object by the key of its name. It fails with rows.ErrNotFound.
+func (s *search) named(key []byte) (dtyp.GUID, error) {
+	dn, err := adproto.ParseDN(string(key))
+	if err != nil {
+		return dtyp.GUID{}, errors.Join(rows.ErrNotFound, err) // of no name that an object has
+	}
+	return s.Resolve(dn)
 }
 
 // probeName looks for objects by their names, whatever attribute names them. There are
@@ -388,11 +412,7 @@ func (s *search) probeName(key []byte, after dtyp.GUID) func(func(dtyp.GUID, err
 // probeLink looks for objects that have the object of that name among their values.
 func (s *search) probeLink(p filter.Probe, after dtyp.GUID) func(func(dtyp.GUID, error) bool) {
 	return func(yield func(dtyp.GUID, error) bool) {
-		dn, err := adproto.ParseDN(string(p.Key))
-		if err != nil {
-			return // the key of no name: nothing has it
-		}
-		g, err := s.Resolve(dn)
+		g, err := s.named(p.Key)
 		if errors.Is(err, rows.ErrNotFound) {
 			return
 		}

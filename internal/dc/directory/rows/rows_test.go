@@ -544,3 +544,90 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// TestGoingOn: what begins after something leaves out that and what is before, and finds
+// the rest, whether what it begins after is there or not.
+func TestGoingOn(t *testing.T) {
+	table, s := testTable(t), memory.New()
+	member, memberOf, title := table.attr(t, "member"), table.attr(t, "memberOf"), table.attr(t, "objectCategory")
+	category := []byte("CN=Person,DC=contoso,DC=com")
+	err := update(t, s, func(tx store.Tx) error {
+		errs := []error{table.Insert(tx, table.entry(t, head, dtyp.GUID{}, "dc=contoso"))}
+		for i := byte(10); i < 16; i++ {
+			e := table.entry(t, dtyp.GUID{i}, head, fmt.Sprintf("cn=u%d", i), "objectCategory="+string(category))
+			errs = append(errs, table.Insert(tx, e))
+			if i > 10 {
+				errs = append(errs, table.Link(tx, member, Link{Source: dtyp.GUID{10}, Target: dtyp.GUID{i}}))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := title.Syntax.Key(category)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(seq func(func(dtyp.GUID, error) bool)) (out []byte) {
+		for g, err := range seq {
+			if err != nil {
+				t.Error(err)
+			}
+			out = append(out, g[0])
+		}
+		return out
+	}
+	err = s.View(t.Context(), func(r store.Reader) error {
+		sources := func(g, after dtyp.GUID) (out []byte) {
+			for l, err := range table.LinkingAfter(r, memberOf, g, after) {
+				if err != nil {
+					t.Error(err)
+				}
+				out = append(out, l.Target[0])
+			}
+			return out
+		}
+		for what, got := range map[string][]byte{
+			"index 13 14 15":          list(table.FindAfter(r, title, key, dtyp.GUID{12})),
+			"index 13 14 15, between": list(table.FindAfter(r, title, key, dtyp.GUID{12, 1})),
+			"names 13 14 15":          list(table.ChildrenAfter(r, head, "U12")),
+			"names 13 14 15, between": list(table.ChildrenAfter(r, head, "u12a")),
+			"links 13 14 15":          sources(dtyp.GUID{10}, dtyp.GUID{12}),
+			"links 13 14 15, between": sources(dtyp.GUID{10}, dtyp.GUID{12, 1}),
+		} {
+			if !bytes.Equal(got, []byte{13, 14, 15}) {
+				t.Errorf("%s: %v", what, got)
+			}
+		}
+		if got := list(table.FindAfter(r, title, key, dtyp.GUID{15})); got != nil {
+			t.Errorf("after the last: %v", got)
+		}
+		for _, test := range []struct {
+			g    dtyp.GUID
+			want []int
+		}{{dtyp.GUID{10}, []int{member.LinkID}}, {dtyp.GUID{11}, []int{memberOf.LinkID}}, {head, nil}} {
+			if ids, err := table.LinkIDs(r, test.g); err != nil || !slices.Equal(ids, test.want) {
+				t.Errorf("links of %s: %v, %v, want %v", test.g, ids, err, test.want)
+			}
+		}
+		for _, test := range []struct {
+			a       string
+			from    dtyp.GUID
+			to      dtyp.GUID
+			linking bool
+		}{{"member", dtyp.GUID{10}, dtyp.GUID{11}, true}, {"member", dtyp.GUID{11}, dtyp.GUID{10}, false}, {"memberOf", dtyp.GUID{11}, dtyp.GUID{10}, true}, {"memberOf", dtyp.GUID{10}, dtyp.GUID{11}, false}} {
+			if got, err := table.Linked(r, table.attr(t, test.a), test.from, test.to); err != nil || got != test.linking {
+				t.Errorf("%s of %s has %s: %t, %v", test.a, test.from, test.to, got, err)
+			}
+		}
+		named, err := table.attr(t, "cn").Syntax.Key([]byte("U14"))
+		if got := list(table.Find(r, table.attr(t, "cn"), named)); err != nil || !bytes.Equal(got, []byte{14}) {
+			t.Errorf("by name: %v, %v", got, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
