@@ -95,39 +95,59 @@ func (f *fixture) open(t testing.TB, address string, cfg ldapc.Config) (*ldapc.C
 func TestTokensThatAreRefused(t *testing.T) {
 	f := start(t)
 	cred := f.ticket(t, "alice", alicePassword)
-	token := func(bindings *gss.ChannelBindings) []byte {
-		i, err := gss.NewInitiator(gss.InitiatorConfig{Credential: *cred, ChannelBindings: bindings, Now: time.Now, Rand: rand.Reader})
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, _, err := i.Step(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	bind := func(c *client, id byte, token []byte) answer {
-		c.send(request(id, ldapmsg.OpBindRequest, bindBody("", 0xa3, slices.Concat(octets(mechanismGSSAPI), octets(string(token))))))
-		return c.next()
-	}
-	good := token(nil)
+	good := initialToken(t, cred, nil)
 	forged := slices.Clone(good)
 	forged[len(forged)-1] ^= 1
 	c := dial(t, f.plain)
 	for name, b := range map[string][]byte{"a forged authenticator": forged, "no token": []byte("x"), "an empty frame": {0x60, 0}} {
-		if a := bind(c, 1, b); a.code != invalidCredentials || !strings.HasPrefix(a.text, "80090308: ") || !strings.Contains(a.text, "data 52e") {
+		if a := c.bindGSSAPI(1, b); a.code != invalidCredentials || !strings.HasPrefix(a.text, "80090308: ") || !strings.Contains(a.text, "data 52e") {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	if a := bind(c, 2, good); a.code != saslBindInProgress {
+	if a := c.bindGSSAPI(2, good); a.code != saslBindInProgress {
 		t.Errorf("a good token: %+v", a)
 	}
-	if a := bind(dial(t, f.plain), 1, good); a.code != invalidCredentials || !strings.Contains(a.text, "data 52e") {
+	if a := dial(t, f.plain).bindGSSAPI(1, good); a.code != invalidCredentials || !strings.Contains(a.text, "data 52e") {
 		t.Errorf("replayed: %+v", a)
 	}
-	inside := f.dialTLS(t)
-	if a := bind(inside, 1, token(gss.TLSServerEndPoint([]byte("another certificate")))); a.code != invalidCredentials || !strings.HasPrefix(a.text, "80090346: ") {
-		t.Errorf("bound to another channel: %+v", a)
+}
+
+// initialToken is the first token of a client of the test's own.
+func initialToken(t testing.TB, cred *krb5.Credential, bindings *gss.ChannelBindings) []byte {
+	t.Helper()
+	i, err := gss.NewInitiator(gss.InitiatorConfig{Credential: *cred, ChannelBindings: bindings, Now: time.Now, Rand: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := i.Step(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (c *client) bindGSSAPI(id byte, token []byte) answer {
+	c.send(request(id, ldapmsg.OpBindRequest, bindBody("", 0xa3, slices.Concat(octets(mechanismGSSAPI), octets(string(token))))))
+	return c.next()
+}
+
+// reference/clients.md, trap 6: what each policy makes of no bindings and of wrong ones,
+// from a client that says that it can do them. One that does not say so, and the right
+// ones, are OpenLDAP's in TestOpenLDAPOverEveryProtection.
+func TestChannelBindingPolicies(t *testing.T) {
+	wrong := gss.TLSServerEndPoint([]byte("another certificate"))
+	for policy, passes := range map[ChannelBinding]struct{ none, wrong bool }{
+		BindNever: {true, true}, BindWhenSupported: {false, false}, BindAlways: {false, false},
+	} {
+		f := start(t, func(cfg *Config) { cfg.ChannelBinding = policy })
+		cred := f.ticket(t, "alice", alicePassword)
+		for bindings, pass := range map[*gss.ChannelBindings]bool{nil: passes.none, wrong: passes.wrong} {
+			a := f.dialTLS(t).bindGSSAPI(1, initialToken(t, cred, bindings))
+			refused := a.code == invalidCredentials && strings.HasPrefix(a.text, "80090346: ")
+			if pass && a.code != saslBindInProgress || !pass && !refused {
+				t.Errorf("policy %d, wrong bindings %t: %+v", policy, bindings != nil, a)
+			}
+		}
 	}
 }
 
