@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,7 +58,7 @@ func WithName(dnsName string) Option {
 func New(t testing.TB, options ...Option) *Domain {
 	t.Helper()
 	d := &Domain{t: t, dir: t.TempDir()}
-	cfg := dc.DomainConfig{DNSName: "contoso.com", AdminPassword: d.utf16(Password), Aliases: localNames(), Now: d.Now}
+	cfg := dc.DomainConfig{DNSName: "contoso.com", AdminPassword: d.utf16(Password), Aliases: []string{"localhost"}, Now: d.Now}
 	for _, o := range options {
 		o(&cfg)
 	}
@@ -78,15 +78,6 @@ func New(t testing.TB, options ...Option) *Domain {
 	d.check("write files", errors.Join(os.WriteFile(d.CAFile(), d.controller.CA(), 0o600),
 		os.WriteFile(d.Krb5Conf(), dc.Krb5Conf(made.Domain, d.sockets), 0o600)))
 	return d
-}
-
-// localNames are what programs on this machine call 127.0.0.1.
-func localNames() []string {
-	names := []string{"localhost"}
-	if host, err := os.Hostname(); err == nil && !strings.EqualFold(host, "localhost") && !strings.EqualFold(host, "dc1") {
-		names = append(names, host)
-	}
-	return names
 }
 
 // run serves until the test ends.
@@ -121,9 +112,23 @@ func (d *Domain) utf16(password string) secret.Bytes {
 func (d *Domain) Now() time.Time { return time.Now().Add(time.Duration(d.offset.Load())) }
 
 // Advance moves the domain's clock: by 10 hours to let tickets end, by 30 days for the next
-// password of a gMSA. MIT's and Heimdal's programs, whose clock stays where it is, still log
-// on, and take tickets for as good as expired or not yet valid.
-func (d *Domain) Advance(by time.Duration) { d.offset.Add(int64(by)) }
+// password of a gMSA. The controller does on the way what it would have done in that time.
+// MIT's and Heimdal's programs, whose clock stays where it is, still log on, but see tickets
+// of another time.
+func (d *Domain) Advance(by time.Duration) {
+	d.t.Helper()
+	for by > 0 {
+		step := min(by, keyCycle)
+		d.offset.Add(int64(step))
+		by -= step
+		d.check("refresh timelines", d.controller.Directory().RefreshTimelines(d.t.Context()))
+	}
+	d.offset.Add(int64(by)) // back, if it is negative
+}
+
+// keyCycle is the length of a period of the KDS: in each, timelines are looked through for
+// root keys that came into use.
+const keyCycle = 10 * time.Hour
 
 // Krb5Conf is the path of a krb5.conf that finds the domain: KRB5_CONFIG.
 func (d *Domain) Krb5Conf() string { return filepath.Join(d.dir, "krb5.conf") }
@@ -144,7 +149,9 @@ func (d *Domain) Env() []string {
 	d.t.Helper()
 	return append(os.Environ(),
 		"KRB5_CONFIG="+d.Krb5Conf(), "KRB5CCNAME=FILE:"+filepath.Join(d.t.TempDir(), "ccache"),
-		"LDAPTLS_CACERT="+d.CAFile(), "LDAPURI="+d.LDAPURL(), "LDAPBASE="+d.domainDN())
+		// OpenLDAP's programs would ask for a ticket for whatever the machine is called.
+		"LDAPURI=ldap://localhost:"+strconv.Itoa(int(d.sockets.Ports.LDAP)), "LDAPSASL_NOCANON=on",
+		"LDAPTLS_CACERT="+d.CAFile(), "LDAPBASE="+d.domainDN())
 }
 
 // The addresses of services, as host:port. All are on 127.0.0.1.
