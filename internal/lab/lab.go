@@ -77,6 +77,7 @@ var packages = map[string]string{
 	"samba-tool":      "samba-ad-provision (4.22; bookworm-backports on Debian 12)",
 	"setpriv":         "util-linux",
 	"setsid":          "util-linux",
+	"strace":          "strace",
 	"smbclient":       "smbclient",
 	"smbd":            "samba",
 	"systemd-nspawn":  "systemd-container",
