@@ -17,8 +17,8 @@ import (
 )
 
 // linksPerUpdate is how many links of an object that is deleted one transaction
-// removes: two rows each, and those of the object itself, within 128.
-const linksPerUpdate = 40
+// removes: two rows each, of 128.
+const linksPerUpdate = 60
 
 // Delete deletes an object, or with all below it: [MS-ADTS] 3.1.1.5.5. What is left is
 // a tombstone in CN=Deleted Objects, which [Directory.PurgeTombstones] removes in the
@@ -56,7 +56,12 @@ func (c *change) delete(q DeleteRequest) (done, partial bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
-	if more, err := c.UnlinkAll(leaf.e.GUID, linksPerUpdate); err != nil || more {
+	// One link may go with the object; more leave no room for the rows of its indexes.
+	more, err := c.UnlinkAll(leaf.e.GUID, 1)
+	if err == nil && more {
+		_, err = c.UnlinkAll(leaf.e.GUID, linksPerUpdate)
+	}
+	if err != nil || more {
 		return false, true, err
 	}
 	return leaf.e.GUID == m.e.GUID, false, leaf.bury()

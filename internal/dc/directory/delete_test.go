@@ -140,6 +140,25 @@ func TestDeleteATree(t *testing.T) {
 	}
 }
 
+// TestDeleteWhatFillsATransaction: an object with as many indexed values as a
+// transaction writes, and with links beside.
+func TestDeleteWhatFillsATransaction(t *testing.T) {
+	d := people(t)
+	lines := []string{"objectClass: user"}
+	for i := range 90 {
+		lines = append(lines, fmt.Sprintf("servicePrincipalName: x/%d", i))
+	}
+	d.mustAdd("CN=full,"+users, lines...)
+	for i := range 45 {
+		d.mustAdd(fmt.Sprintf("CN=r%d,%s", i, users), "objectClass: user", "manager: CN=full,"+users)
+	}
+	if err := d.delete(d.admin, "CN=full,"+users, false); err != nil {
+		t.Fatal(err)
+	}
+	d.mustAdd("CN=next,"+users, "objectClass: user", "servicePrincipalName: x/7")
+	d.check(t.Fatalf)
+}
+
 // TestTombstonesArePurged when their lifetime is over, and not before.
 func TestTombstonesArePurged(t *testing.T) {
 	d := people(t)
