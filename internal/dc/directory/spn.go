@@ -10,8 +10,7 @@ import (
 )
 
 // hostClasses are the service classes for which "host" stands in a domain: the value
-// of sPNMappings that a new forest has ([MS-ADA3] 2.273 names the attribute, [MS-DRSR]
-// 4.1.4.2.19 uses it).
+// that the attribute sPNMappings of [MS-ADA3] has in a new forest.
 func hostClasses() []string {
 	return strings.Fields(`alerter appmgmt cisvc clipsrv browser dhcp dnscache replicator eventlog eventsystem
 		policyagent oakley dmserver dns mcsvc fax msiserver ias messenger netlogon netman netdde netddedsm nmagent
