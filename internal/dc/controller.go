@@ -139,7 +139,7 @@ func (c *Controller) Run(ctx context.Context, s *Sockets) error {
 	if c.data != nil {
 		background.Go(func() { c.data.audit.Run(work) })
 	}
-	background.Go(func() { c.refreshTimelines(work) })
+	background.Go(func() { c.maintain(work) })
 	background.Go(func() {
 		if err := c.accounts.Run(work); err != nil {
 			c.cfg.Log.Error("counters of logons were not written", slog.Any("error", err))
@@ -222,12 +222,17 @@ func (c *Controller) certificates(s *Sockets) *certificate.Source {
 	return certificate.New(certificate.Config{Authority: c.authority, Host: host, Now: c.cfg.Now, Rand: c.cfg.Rand})
 }
 
-func (c *Controller) refreshTimelines(ctx context.Context) {
+// maintain does once an hour what no client asks for: timelines of gMSAs learn of new
+// root keys, and tombstones go whose lifetime is over.
+func (c *Controller) maintain(ctx context.Context) {
 	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
 	for {
 		if err := c.directory.RefreshTimelines(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.Error("timelines were not refreshed", slog.Any("error", err))
+		}
+		if _, err := c.directory.PurgeTombstones(ctx); err != nil && ctx.Err() == nil {
+			c.cfg.Log.Error("tombstones were not purged", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
