@@ -65,7 +65,7 @@ func (a *app) credspec() *cobra.Command {
 		Use:   "credspec",
 		Short: "Credential specs: the files that name a container's gMSA",
 	}
-	c.AddCommand(a.credspecCreate(), a.credspecCheck(), a.credspecShow(), a.credspecList())
+	c.AddCommand(a.credspecCreate(), a.credspecCheck(), a.credspecShow(), a.credspecList(), a.credspecConvert())
 	return c
 }
 

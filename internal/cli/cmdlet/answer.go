@@ -11,12 +11,12 @@ func (e *answerError) Error() string { return e.text }
 // answers are what is done here instead of commands that exist on Windows alone, by
 // the command in small letters without .exe.
 var answers = map[string]string{
-	"install-windowsfeature":    "there is nothing to install: gmsa has the cmdlets of the Active Directory module (gmsa Get-Help)",
-	"install-windowscapability": "there is nothing to install: gmsa has the cmdlets of the Active Directory module (gmsa Get-Help)",
-	"add-windowscapability":     "there is nothing to install: gmsa has the cmdlets of the Active Directory module (gmsa Get-Help)",
-	"install-module":            "there is nothing to install: gmsa has the cmdlets of the CredentialSpec module (gmsa Get-Help New-CredentialSpec)",
-	"save-module":               "there is nothing to save: gmsa is one file with the cmdlets of the CredentialSpec module in it",
-	"import-module":             "there is nothing to import: gmsa has the cmdlets of the Active Directory, KDS and CredentialSpec modules",
+	"install-windowsfeature":    "there is nothing to install: here are the cmdlets of the Active Directory module (Get-Help)",
+	"install-windowscapability": "there is nothing to install: here are the cmdlets of the Active Directory module (Get-Help)",
+	"add-windowscapability":     "there is nothing to install: here are the cmdlets of the Active Directory module (Get-Help)",
+	"install-module":            "there is nothing to install: here are the cmdlets of the CredentialSpec module (Get-Help New-CredentialSpec)",
+	"save-module":               "there is nothing to save: the cmdlets of the CredentialSpec module are in this program",
+	"import-module":             "there is nothing to import: here are the cmdlets of the Active Directory, KDS and CredentialSpec modules",
 	"new-scheduledtaskprincipal": "here a timer of systemd starts the task, and its service has the account: gmsa account install NAME --service TASK.service. " +
 		"On Windows the account also needs \"Log on as a batch job\", and at times \"Log on as a service\": else event 101 with 2147943785 (logon type not granted)",
 	"set-scheduledtask": "here a timer of systemd starts the task, and its service has the account: gmsa account install NAME --service TASK.service. " +
@@ -30,7 +30,7 @@ var answers = map[string]string{
 	"psexec":   "gmsa run --account NAME -- COMMAND",
 	"psexec64": "gmsa run --account NAME -- COMMAND",
 	"runas":    "gmsa run --account NAME -- COMMAND",
-	"docker":   "give the container its device: docker run --device gmsa.dev/credentialspec=NAME IMAGE (gmsa credspec convert NAME --to docker); a hook mounts the identity",
+	"docker":   "give the container its device: docker run --device gmsa.dev/credentialspec=NAME IMAGE (see gmsa credspec convert); a hook mounts the identity",
 	"dir":      "gmsa run --account NAME -- smbclient -k //DOMAIN/SYSVOL -c ls",
 	"user":     "the lease belongs to the user that the image runs as: no special user is needed (uid= on the device sets another)",
 	"run":      "no step of the image needs to know the account: the lease is mounted when the container starts",
@@ -40,7 +40,7 @@ var answers = map[string]string{
 	"convertto-securestring":  "passwords are typed or read from files here: -U NAME --password-file FILE",
 	"secpol":                  "\"Log on as a service\" and \"Log on as a batch job\" are rights of Windows; here a unit of systemd says which user a service has",
 	"netremoveserviceaccount": "gmsa account uninstall NAME",
-	"whoami":                  "gmsa klist shows whose tickets a program has; the local user stays what it is",
+	"whoami":                  "whose tickets a program has: gmsa klist; the local user stays what it is",
 }
 
 // answerTo is the answer to a command; empty if there is none.

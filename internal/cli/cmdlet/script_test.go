@@ -33,7 +33,7 @@ func TestLanguage(t *testing.T) {
 		"Get-Date |\n Select-Object -First 0":                             "",
 		"PS C:\\> 1 + 1":                                                  "2\n",
 		"Select-Object `\n  -First 1":                                     "",
-		"Install-WindowsFeature RSAT-AD-PowerShell -IncludeAllSubFeature": "install-windowsfeature: there is nothing to install: gmsa has the cmdlets of the Active Directory module (gmsa Get-Help)\n",
+		"Install-WindowsFeature RSAT-AD-PowerShell -IncludeAllSubFeature": "install-windowsfeature: there is nothing to install: here are the cmdlets of the Active Directory module (Get-Help)\n",
 	} {
 		var out bytes.Buffer
 		err := Run(t.Context(), testHost(&out), script)
