@@ -276,15 +276,24 @@ func (d *desk) whyNotMade(ctx context.Context, err error, n NewServiceAccount, p
 		return &NoRootKeyError{Err: err}
 	}
 	first := slices.MinFunc(keys, func(a, b RootKey) int { return a.UseStart.Compare(b.UseStart) })
-	return &NoRootKeyError{Keys: len(keys), FirstUse: first.FirstUse(), Err: err}
+	use := first.FirstUse()
+	if use.Before(d.s.d.kerberos.Now()) {
+		use = first.UseStart.Add(sambaRootKeyDelay)
+	}
+	return &NoRootKeyError{Keys: len(keys), FirstUse: use, Err: err}
 }
+
+// sambaRootKeyDelay is how long after its use time Samba takes a root key for a new
+// account: a key cycle and the clock skew that controllers may have.
+const sambaRootKeyDelay = 10*time.Hour + 5*time.Minute
 
 // NoRootKeyError is an account that cannot be made for want of a root key; it is an
 // [ErrNoRootKey].
 type NoRootKeyError struct {
 	Keys     int       // root keys that are there, not usable yet
 	FirstUse time.Time // of the first of them
-	Err      error
+	// Err is the directory's answer, which says less.
+	Err error
 }
 
 // Error says whether there is none, or none yet.
@@ -298,15 +307,12 @@ func (e *NoRootKeyError) Error() string {
 // Is lets errors.Is find [ErrNoRootKey].
 func (e *NoRootKeyError) Is(target error) bool { return target == ErrNoRootKey }
 
-// Unwrap is the directory's answer.
-func (e *NoRootKeyError) Unwrap() error { return e.Err }
-
 // Hint is the next thing to do.
 func (e *NoRootKeyError) Hint() string {
 	if e.Keys == 0 {
 		return "make one: gmsa kds add --effective-immediately"
 	}
-	return "wait until then; in a test domain with a single controller: gmsa kds add --effective-time -10h"
+	return "wait until then; in a test domain with a single controller: gmsa kds add --effective-time -11h"
 }
 
 // serviceKinds are the kinds of managed service accounts.

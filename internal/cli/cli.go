@@ -128,6 +128,7 @@ Exit codes:
 		a.run(),
 		a.version(),
 		a.completion(),
+		a.man(),
 	)
 	for _, c := range commands(root) {
 		if c.HasSubCommands() {

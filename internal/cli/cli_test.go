@@ -219,7 +219,7 @@ func TestTheManualsCommandsParse(t *testing.T) {
 func TestEveryReportCanBeJSON(t *testing.T) {
 	quiet := []string{
 		"gmsa agent serve", "gmsa agent reload", "gmsa lease remove", "gmsa run", "gmsa completion", "gmsa help",
-		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet",
+		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet", "gmsa man",
 	}
 	for _, c := range commands((&app{}).root()) {
 		if c.HasSubCommands() || slices.Contains(quiet, c.CommandPath()) {

@@ -66,11 +66,11 @@ only, it is used up to 10 hours later, and the answer says when. One key is enou
 for a forest and for ever, unless it leaked.`,
 		example: `  gmsa kds add
   gmsa kds add --effective-immediately
-  gmsa kds add --effective-time -10h     # a test domain with a single controller`,
+  gmsa kds add --effective-time -11h     # a test domain with a single controller`,
 		flags: func(c *cobra.Command) {
 			f := c.Flags()
 			f.BoolVar(&o.immediately, "effective-immediately", false, "the use time is now: used from the next key cycle on")
-			f.StringVar(&o.effective, "effective-time", "", "the use time: 2026-12-01T08:00:00Z, or -10h for ten hours ago")
+			f.StringVar(&o.effective, "effective-time", "", "the use time: 2026-12-01T08:00:00Z, or -11h for eleven hours ago")
 			f.BoolVar(&o.testOnly, "local-test-only", false, "make a key in memory and derive from it; write nothing")
 			f.StringVar(&o.reason, "reason", "", "why another key is needed where there is one: it is not warned of then")
 			f.StringVar(&o.eventLog, "event-log", "", "also write event 4004 to this log (default: the host's, where it can be written)")

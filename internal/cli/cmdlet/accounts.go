@@ -544,7 +544,11 @@ func (c *invocation) extend(ctx context.Context, s *ad.Session, o *Object, dn st
 	}
 	for _, name := range found.Order {
 		if o.get(name) == nil && (all || wants(attributes, name)) {
-			o.set(propertyName(wanted, name), attributeValue(name, found.Values[name]))
+			property := name
+			if !all {
+				property = propertyName(wanted, name)
+			}
+			o.set(property, attributeValue(name, found.Values[name]))
 		}
 	}
 	return o, nil

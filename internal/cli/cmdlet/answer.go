@@ -45,7 +45,10 @@ var answers = map[string]string{
 
 // answerTo is the answer to a command; empty if there is none.
 func answerTo(name string) string {
-	name = strings.ToLower(strings.TrimSuffix(strings.ToLower(name), ".exe"))
+	name = strings.ToLower(name)
+	for _, suffix := range []string{".exe", ".msc"} {
+		name = strings.TrimSuffix(name, suffix)
+	}
 	if i := strings.LastIndexAny(name, `\/`); i >= 0 {
 		name = name[i+1:]
 	}
