@@ -41,23 +41,26 @@ type control struct {
 // no link is kept deactivated, so that the two controls about them add nothing.
 var controls = []control{
 	{oid: adproto.ControlManageDsaIT},
-	{adproto.ControlPaged, search, setPaged},
-	{adproto.ControlSort, search, setSort},
-	{oid: adproto.ControlSortResponse, ops: search},
-	{adproto.ControlShowDeleted, deleted, setShowDeleted},
-	{adproto.ControlShowRecycled, deleted, setShowDeleted},
-	{oid: adproto.ControlDeactivatedLinks, ops: search},
-	{adproto.ControlExtendedDN, search, setExtendedDN},
-	{oid: adproto.ControlLazyCommit, ops: []ldapmsg.Op{ldapmsg.OpAddRequest, ldapmsg.OpModifyRequest, ldapmsg.OpDelRequest, ldapmsg.OpModifyDNRequest}},
+	{adproto.ControlPaged, onSearch, setPaged},
+	{adproto.ControlSort, onSearch, setSort},
+	{oid: adproto.ControlSortResponse, ops: onSearch},
+	{adproto.ControlShowDeleted, onSearch, setShowDeleted},
+	{adproto.ControlShowRecycled, onSearch, setShowDeleted},
+	{oid: adproto.ControlDeactivatedLinks, ops: onSearch},
+	{adproto.ControlExtendedDN, onSearch, setExtendedDN},
+	{oid: adproto.ControlLazyCommit, ops: onChange},
 	{adproto.ControlSDFlags, []ldapmsg.Op{ldapmsg.OpSearchRequest, ldapmsg.OpModifyRequest}, setSDFlags},
-	{adproto.ControlTreeDelete, []ldapmsg.Op{ldapmsg.OpDelRequest}, setTree},
-	{adproto.ControlPermissiveModify, []ldapmsg.Op{ldapmsg.OpModifyRequest}, setPermissive},
-	{oid: adproto.ControlDomainScope, ops: search},
+	{adproto.ControlTreeDelete, onDelete, setTree},
+	{adproto.ControlPermissiveModify, onModify, setPermissive},
+	{oid: adproto.ControlDomainScope, ops: onSearch},
 }
 
+// What controls mean something to.
 var (
-	search  = []ldapmsg.Op{ldapmsg.OpSearchRequest}
-	deleted = search
+	onSearch = []ldapmsg.Op{ldapmsg.OpSearchRequest}
+	onModify = []ldapmsg.Op{ldapmsg.OpModifyRequest}
+	onDelete = []ldapmsg.Op{ldapmsg.OpDelRequest}
+	onChange = []ldapmsg.Op{ldapmsg.OpAddRequest, ldapmsg.OpModifyRequest, ldapmsg.OpDelRequest, ldapmsg.OpModifyDNRequest}
 )
 
 func setShowDeleted(o *options, _ ldapmsg.Control) error { o.showDeleted = true; return nil }
