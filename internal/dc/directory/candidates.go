@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/opengmsa/opengmsa/dtyp"
-	"github.com/opengmsa/opengmsa/internal/dc/directory/filter"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 )
 
@@ -90,18 +89,18 @@ func (s *search) plan() {
 	case atWalk:
 		s.walks = true
 	default:
-		s.walks = !indexed || s.fewChildren(s.probes)
+		s.walks = !indexed || s.fewChildren()
 	}
 }
 
 // fewChildren reports whether a search of one level does better to visit all there are
 // than to look into indexes.
-func (s *search) fewChildren(probes []filter.Probe) bool {
+func (s *search) fewChildren() bool {
 	if s.q.Scope != ScopeOne {
 		return false
 	}
 	entries := 0
-	for _, p := range probes {
+	for _, p := range s.probes {
 		n, _ := s.cost(p, indexChunk) // it had an answer before
 		entries += n
 	}
@@ -179,7 +178,7 @@ func (s *search) indexCandidates(yield func(*object, error) bool) bool {
 	scope := scopeCheck{search: s}
 	after := s.pos.guid
 	for {
-		chunk, err := s.indexed(s.probes, after)
+		chunk, err := s.indexed(after)
 		if err != nil {
 			return yield(nil, err)
 		}
@@ -205,9 +204,9 @@ func (s *search) indexCandidates(yield func(*object, error) bool) bool {
 
 // indexed are the next objects of all probes together: of the first so many of each,
 // the first so many.
-func (s *search) indexed(probes []filter.Probe, after dtyp.GUID) ([]dtyp.GUID, error) {
+func (s *search) indexed(after dtyp.GUID) ([]dtyp.GUID, error) {
 	var all []dtyp.GUID
-	for _, p := range probes {
+	for _, p := range s.probes {
 		n := 0
 		for g, err := range s.probe(p, after) {
 			if err != nil {
@@ -219,7 +218,7 @@ func (s *search) indexed(probes []filter.Probe, after dtyp.GUID) ([]dtyp.GUID, e
 			}
 		}
 	}
-	if len(probes) > 1 {
+	if len(s.probes) > 1 {
 		slices.SortFunc(all, compareGUID)
 		all = slices.Compact(all)
 	}

@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -397,4 +396,4 @@ func listOf(word string, names []string) string {
 	return word + " ( " + strings.Join(names, " $ ") + " )"
 }
 
-func hexGUID(g dtyp.GUID) string { return string(bytes.ToUpper([]byte(hex.EncodeToString(g[:])))) }
+func hexGUID(g dtyp.GUID) string { return strings.ToUpper(hex.EncodeToString(g[:])) }

@@ -100,8 +100,7 @@ func TestSubschema(t *testing.T) {
 	}
 	grammar := regexp.MustCompile(`^\( [0-9.]+ NAME '[A-Za-z0-9-]+'( [A-Z-]+( '[^']*'| [A-Za-z0-9.-]+| \( [A-Za-z0-9-]+( \$ [A-Za-z0-9-]+)* \))?)* \)$`)
 	for _, name := range []string{"attributeTypes", "objectClasses", "dITContentRules", "extendedAttributeInfo", "extendedClassInfo"} {
-		values := strings.Split(got[name], "|")
-		for _, v := range values {
+		for v := range strings.SplitSeq(got[name], "|") {
 			if !grammar.MatchString(v) {
 				t.Errorf("%s: %s", name, v)
 			}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,23 +46,11 @@ func (d *Directory) selection(attributes []string) selection {
 }
 
 // has reports whether the attribute is in the list already: two ranges of one are two.
-func (s *selection) has(w wanted) bool {
-	for _, o := range s.list {
-		if o == w {
-			return true
-		}
-	}
-	return false
-}
+func (s *selection) has(w wanted) bool { return slices.Contains(s.list, w) }
 
 // names reports whether the attribute was asked for by its name.
 func (s *selection) names(a *schema.Attribute) bool {
-	for _, w := range s.list {
-		if w.Attribute == a {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.list, func(w wanted) bool { return w.Attribute == a })
 }
 
 func (d *Directory) wanted(text string) (w wanted, ok bool) {
