@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -348,12 +349,20 @@ func writeUse(w io.Writer, d directory.Domain, data dc.Data, s *dc.Sockets) erro
 	fmt.Fprintf(&b, "\nports: kerberos %d, ldap %d, ldaps %d, gc %d, gcs %d, dns %d, kpasswd %d\n", p.Kerberos, p.LDAP, p.LDAPS, p.GC, p.GCS, p.DNS, p.Kpasswd)
 	at := netip.AddrPortFrom(s.Addresses[0], p.LDAPS)
 	fmt.Fprintf(&b, "\non this machine:\n  export KRB5_CONFIG=%s LDAPTLS_CACERT=%s\n  kinit Administrator\n  ldapsearch -x -W -H ldaps://%s -D Administrator@%s -b %s\n",
-		data.Krb5ConfPath(), data.CAPath(), at, d.DNSName, d.DN())
+		absolute(data.Krb5ConfPath()), absolute(data.CAPath()), at, d.DNSName, d.DN())
 	if p == dc.StandardPorts() {
 		fmt.Fprintf(&b, "on others: use %s as DNS server for %s\n", s.Addresses[0], d.DNSName)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// absolute is a path that holds in other directories too.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // quietLog is for commands that report what fails themselves.

@@ -223,10 +223,17 @@ func (d *openData) announce(domain directory.Domain, ca []byte, s *Sockets) erro
 	return errors.Join(writeFile(d.CAPath(), ca, 0o644), writeFile(d.Krb5ConfPath(), Krb5Conf(domain, s), 0o644))
 }
 
+// maxSocketPath is the longest path of a unix socket that every system takes, in bytes: 104
+// with its end on BSD and macOS, 108 on Linux and Windows.
+const maxSocketPath = 103
+
 // listen opens the control socket. Whoever has the store's lock is alone here, so that one
 // that is there was left behind.
 func (d *openData) listen(ctx context.Context) (net.Listener, error) {
 	path := d.path(controlFile)
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("control socket %s: %d bytes, want at most %d: the path of the data directory is too long, use a shorter or a relative one", path, len(path), maxSocketPath)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}

@@ -214,3 +214,54 @@ func TestKeysAreExported(t *testing.T) {
 		t.Errorf("the audit log has %d exports, want 4", exports)
 	}
 }
+
+// TestAPathThatIsTooLongForASocket is an error that says so, and leaves no socket open.
+func TestAPathThatIsTooLongForASocket(t *testing.T) {
+	d := Data{Dir: filepath.Join(t.TempDir(), strings.Repeat("d", maxSocketPath)), Getenv: os.Getenv}
+	if _, err := d.Init(t.Context(), domainConfig(t)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.Open(t.Context(), config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Listen(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Ports{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("got %v", err)
+	}
+	if err := errors.Join(s.Close(), c.Close()); err != nil {
+		t.Error(err)
+	}
+	again, err := Listen(t.Context(), s.Addresses, s.Ports)
+	if err != nil {
+		t.Fatalf("the ports are still taken: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadyThatFails ends the controller.
+func TestReadyThatFails(t *testing.T) {
+	d := initialized(t)
+	refused := errors.New("nobody reads")
+	cfg := config(t)
+	cfg.Ready = func(*Sockets) error { return refused }
+	c, err := d.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Listen(t.Context(), []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Ports{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context(), s); !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}

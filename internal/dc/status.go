@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -83,8 +81,8 @@ func (d Data) call(ctx context.Context, method string, params, result any) (ok b
 		return false, err
 	}
 	err = control.Call(ctx, d.path(controlFile), method, params, result)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return false, nil
+	if errors.Is(err, control.ErrUnreachable) {
+		return false, ctx.Err()
 	}
 	return true, err
 }

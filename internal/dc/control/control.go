@@ -25,6 +25,9 @@ const (
 	patience = 30 * time.Second
 )
 
+// ErrUnreachable: no controller listens.
+var ErrUnreachable = errors.New("no controller listens")
+
 // Error is a request that the controller refused.
 type Error struct{ Message string }
 
@@ -98,11 +101,11 @@ func read(conn net.Conn, v any) error {
 }
 
 // Call asks the controller that listens at path, and decodes its answer into result. It
-// fails with an *Error, or with that of the dial where no controller listens.
+// fails with an *Error, and with ErrUnreachable.
 func Call(ctx context.Context, path, method string, params, result any) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {

@@ -49,6 +49,9 @@ func TestARequestIsAnswered(t *testing.T) {
 	if err := Call(t.Context(), path, "refuse", nil, &got); !errors.As(err, &refused) || refused.Message != "not today" {
 		t.Errorf("got %v", err)
 	}
+	if err := Call(t.Context(), path+"-of-nobody", "status", nil, &got); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("nobody listens: got %v", err)
+	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := Call(canceled, path, "status", nil, &got); !errors.Is(err, context.Canceled) {
