@@ -7,6 +7,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
+	"github.com/opengmsa/opengmsa/krb5"
 )
 
 // Attempt is one try to log on, of whatever service: it is begun with [Accounts.Attempt]
@@ -47,15 +48,15 @@ func (t Attempt) Succeed(ctx context.Context, acct *Account) {
 	}
 }
 
-// Refuse tells of a logon that failed and counts it against the address; acct is nil
-// where there is none. A wrong password counts against the account too and may lock it.
-// It returns err, for the caller to answer with.
+// Refuse tells of a logon that failed; acct is nil where there is none. A name that
+// nobody has and a wrong password count against the address, the latter against the
+// account too, which it may lock. It returns err, for the caller to answer with.
 func (t Attempt) Refuse(ctx context.Context, acct *Account, err error) error {
 	e := t.event(audit.KindLogon, acct)
 	e.Error = err.Error()
 	t.accounts.cfg.Audit.Record(e)
 	wrong := isWrongPassword(err)
-	if acct == nil || wrong {
+	if wrong || errors.Is(err, krb5.ErrClientUnknown) {
 		t.accounts.limiter.fail(t.now.Time(), t.from.Addr(), t.name)
 	}
 	if acct != nil && wrong && t.accounts.failed(ctx, acct, t.now) {
