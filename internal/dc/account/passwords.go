@@ -193,7 +193,7 @@ func checkOld(s *stored, old secret.Bytes) error {
 // store writes the row, and the time into the entry.
 func store(w *directory.Writer, e *rows.Entry, known *attributes, s *stored) error {
 	setNumber(e, known.pwdLastSet, int64(dtyp.FiletimeOf(w.Now())))
-	return w.SetPrivate(e.GUID, PrivateKeys, secret.New(s.append(nil)))
+	return w.SetPrivate(e.GUID, PrivateKeys, secret.New(s.encode()))
 }
 
 // readStored reads the stored keys of an account. It fails with rows.ErrNotFound.

@@ -16,7 +16,7 @@ const logonHoursSize = 7 * 24 / 8
 // enabled, has not expired, is not locked out, and whether this is one of its hours
 // ([MS-KILE] 3.3.5.7.1). The error is a *LogonError.
 func (a *Accounts) CheckStanding(acct *Account, now dtyp.Filetime) error {
-	status := krb5.NTStatus(0)
+	var status krb5.NTStatus
 	switch {
 	case acct.Control.Disabled():
 		status = krb5.StatusAccountDisabled

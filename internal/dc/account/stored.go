@@ -46,15 +46,14 @@ const (
 	maxHistory    = 1024 // the most that pwdHistoryLength can be, [MS-SAMR] 3.1.1.6
 )
 
-// append is the row in bytes; numbers are big endian:
+// encode is the row in bytes; numbers are big endian:
 //
 //	version 1 | verifier key 32 | current | previous | verifier | count 2 × verifier
 //
 //	generation: kvno 4 | length 2, salt | count 1 × (etype 1, length 1, key)
 //	verifier:   length 1 | mac
-func (s *stored) append(dst []byte) []byte {
-	dst = append(dst, storedVersion)
-	dst = append(dst, s.verify.Reveal()...)
+func (s *stored) encode() []byte {
+	dst := append([]byte{storedVersion}, s.verify.Reveal()...)
 	dst = s.previous.append(s.current.append(dst))
 	dst = append(append(dst, byte(len(s.password))), s.password...)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.history)))
@@ -81,13 +80,13 @@ func (s *stored) same(o *stored) bool {
 	if s == nil || o == nil {
 		return false
 	}
-	a, b := s.append(nil), o.append(nil)
+	a, b := s.encode(), o.encode()
 	defer clear(a)
 	defer clear(b)
 	return subtle.ConstantTimeCompare(a, b) == 1
 }
 
-// parseStored reads what append wrote. Errors wrap ErrKeys.
+// parseStored reads what encode wrote. Errors wrap ErrKeys.
 func parseStored(row secret.Bytes) (*stored, error) {
 	d := keyDecoder{rest: row.Reveal()}
 	if v := d.number(1); d.err == nil && v != storedVersion {

@@ -2,6 +2,7 @@ package dctest
 
 import (
 	"crypto/rand"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,9 +89,7 @@ func (d *Domain) defaults(o Object, class schema.ObjectClass, sid dtyp.SID) map[
 		global := adproto.GroupGlobal | adproto.GroupSecurity
 		values["groupType"] = []string{strconv.Itoa(int(int32(global)))}
 	}
-	for name, v := range o.Values {
-		values[name] = v
-	}
+	maps.Copy(values, o.Values)
 	return values
 }
 
