@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/auditlog"
@@ -205,8 +206,8 @@ func (d Data) check() error {
 type closers []interface{ Close() error }
 
 func (c closers) close() (err error) {
-	for i := len(c) - 1; i >= 0; i-- {
-		err = errors.Join(err, c[i].Close())
+	for _, opened := range slices.Backward(c) {
+		err = errors.Join(err, opened.Close())
 	}
 	return err
 }
