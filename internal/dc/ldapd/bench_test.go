@@ -73,22 +73,27 @@ func ask(address, ca string, q []byte, bind bool, n int) {
 	answer := func(q []byte) {
 		_, err := conn.Write(q)
 		check(err)
-		for have, size := 0, 0; ; {
+		for have := 0; ; {
 			got, err := conn.Read(buf[have:])
 			check(err)
 			have += got
-			for size, err = adproto.MessageSize(buf[:have], len(buf)); size > 0 && size <= have; size, err = adproto.MessageSize(buf[:have], len(buf)) {
+			for {
+				size, err := adproto.MessageSize(buf[:have], len(buf))
+				check(err)
+				if size == 0 || size > have {
+					break
+				}
 				m, err := ldapmsg.Parse(buf[:size])
 				check(err)
+				last := m.Op != ldapmsg.OpSearchEntry
+				if last && m.Body[2] != 0 {
+					check(fmt.Errorf("result %d", m.Body[2]))
+				}
 				copy(buf, buf[size:have])
-				if have -= size; m.Op != ldapmsg.OpSearchEntry {
-					if m.Body[2] != 0 {
-						check(fmt.Errorf("result %d", m.Body[2]))
-					}
+				if have -= size; last {
 					return
 				}
 			}
-			check(err)
 		}
 	}
 	if bind {
