@@ -105,13 +105,18 @@ func newAccount(p *Pool, req Request) *account {
 }
 
 // step is one turn of a worker: whatever is due, in the order password, tickets,
-// proof.
+// proof. After an outage that has outlived the tickets a password that is only looked
+// at now and then comes last: the others wait for their first ticket.
 func (a *account) step(ctx context.Context, shares []*share) outcome {
 	a.reached, a.deaf, a.announced = false, false, ""
 	if a.anew {
 		a.unclock(shares)
 	}
-	err := a.readIfDue(ctx)
+	patient := a.readCanWait(shares)
+	var err error
+	if !patient {
+		err = a.readIfDue(ctx)
+	}
 	for _, s := range shares {
 		if now := a.now(); now.Before(s.due()) && !(a.urgent && len(s.tickets) == 0) {
 			continue
@@ -124,6 +129,11 @@ func (a *account) step(ctx context.Context, shares []*share) outcome {
 		a.reported = ""
 	}
 	a.publish(shares)
+	if patient && a.pool.crowded() {
+		a.retryAt = later(a.retryAt, a.now().Add(proveLater+within(a.spread, proveOver)))
+	} else if patient && err == nil {
+		err = a.readIfDue(ctx)
+	}
 	crowded := a.unproven && a.pool.crowded()
 	if !crowded {
 		a.proveVersion(ctx, shares)
@@ -179,6 +189,16 @@ func (a *account) readIfDue(ctx context.Context) error {
 		return nil
 	}
 	return a.read(ctx, plan.Avoid)
+}
+
+// readCanWait reports whether tickets have ended while nothing speaks against the keys
+// that are there. Should somebody have changed them nevertheless, the KDC refuses one
+// of them once, and the password is read then.
+func (a *account) readCanWait(shares []*share) bool {
+	now := a.now()
+	return !a.stale && a.ring.Quiet(now) && slices.ContainsFunc(shares, func(s *share) bool {
+		return len(s.tickets) > 0 && !now.Before(s.goodUntil)
+	})
 }
 
 // read reads the password and folds it into the ring.

@@ -34,9 +34,10 @@ const (
 
 	// probeFirst and probeLast bound the pause between two probes of a domain
 	// of which no controller answers: short enough that all accounts are back
-	// well within a minute of a controller's return.
+	// well within a minute of a controller's return. One request in that time is
+	// nothing to a controller that is busy, and less to one that is away.
 	probeFirst = time.Second
-	probeLast  = 15 * time.Second
+	probeLast  = 5 * time.Second
 )
 
 // Config is what a [Pool] needs. The zero value of each field is its default.

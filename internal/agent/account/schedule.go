@@ -109,6 +109,16 @@ func (r Ring) Urgent(now time.Time) bool {
 	return r.last.IsZero() || r.next() < 0 && !now.Before(r.approach())
 }
 
+// Quiet reports whether the password in force is known with its version and no other is
+// near: what [Ring.NextRead] plans is only to look whether that is still so.
+func (r Ring) Quiet(now time.Time) bool {
+	if r.last.IsZero() || len(r.held[r.current].versions) == 0 || !r.Settled(now) || r.next() >= 0 {
+		return false
+	}
+	earliest, _ := r.expiry()
+	return earliest.IsZero() || now.Before(r.approach())
+}
+
 // NextSwitch is the instant at which initiators go on to the announced password
 // without any further observation; zero if there is none after now.
 func (r Ring) NextSwitch(now time.Time) time.Time {
