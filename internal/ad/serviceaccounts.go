@@ -277,7 +277,11 @@ func (d *desk) whyNotMade(ctx context.Context, err error, n NewServiceAccount, p
 	}
 	first := slices.MinFunc(keys, func(a, b RootKey) int { return a.UseStart.Compare(b.UseStart) })
 	use := first.FirstUse()
-	if use.Before(d.s.d.kerberos.Now()) {
+	switch now := d.s.d.kerberos.Now(); {
+	case use.After(now):
+	case strings.EqualFold(d.names.Vendor, ownVendor):
+		use = firstUse(first.Created) // no key but a domain's first is used before it was made
+	default:
 		use = first.UseStart.Add(sambaRootKeyDelay)
 	}
 	return &NoRootKeyError{Keys: len(keys), FirstUse: use, Err: err}

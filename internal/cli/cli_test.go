@@ -220,6 +220,7 @@ func TestEveryReportCanBeJSON(t *testing.T) {
 	quiet := []string{
 		"gmsa agent serve", "gmsa agent reload", "gmsa lease remove", "gmsa run", "gmsa completion", "gmsa help",
 		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet", "gmsa man",
+		"gmsa dc export-keytab", "gmsa dc rekey", "gmsa dc serve",
 	}
 	for _, c := range commands((&app{}).root()) {
 		if c.HasSubCommands() || slices.Contains(quiet, c.CommandPath()) {

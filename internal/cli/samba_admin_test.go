@@ -13,18 +13,17 @@ import (
 // administrator runs gmsa as the domain's administrator.
 type administrator struct {
 	t    *testing.T
-	dc   *lab.DC
 	args []string
 	env  []string
 }
 
-func newAdministrator(t *testing.T, dc *lab.DC) *administrator {
+func newAdministrator(t *testing.T, controller, password string) *administrator {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(file, []byte(lab.AdminPassword+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &administrator{t: t, dc: dc, args: []string{"--dc", dc.IP.String(), "-U", "Administrator@" + lab.DNSDomain, "--password-file", file}}
+	return &administrator{t: t, args: []string{"--dc", controller, "-U", "Administrator@" + lab.DNSDomain, "--password-file", file}}
 }
 
 // run wants an exit code and gives what was printed.
@@ -58,7 +57,7 @@ func contains(t *testing.T, text string, want ...string) {
 
 func TestSambaFarm(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{Private: true})
-	a := newAdministrator(t, dc)
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
 	dir := t.TempDir()
 
 	a.run(0, "group", "create", "WebApp01 Authorized Hosts", "--sam", "WebApp01Hosts", "--scope", "DomainLocal")
@@ -106,7 +105,7 @@ func TestSambaFarm(t *testing.T) {
 
 func TestSambaRefusals(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{Private: true})
-	a := newAdministrator(t, dc)
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
 	for name, c := range map[string]struct {
 		code int
 		want string
@@ -141,7 +140,7 @@ func TestSambaRefusals(t *testing.T) {
 
 func TestSambaRootKeys(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{Private: true})
-	a := newAdministrator(t, dc)
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
 	var keys []rootKeyView
 	a.json(&keys, "kds", "list")
 	if len(keys) == 0 || !keys[0].Usable {

@@ -11,7 +11,7 @@ import (
 func TestSambaCmdlets(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{Private: true})
 	dc.AddComputer(t, "server")
-	a := newAdministrator(t, dc)
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
 	dir := t.TempDir()
 	a.env = []string{"GMSA_CREDENTIALSPECS=" + dir, "COMPUTERNAME=web1"}
 	a.run(0, "New-ADServiceAccount", "-Name", "Cmd01", "-dns", "cmd01.contoso.com", "-ServicePrincipalNames", "host/Cmd01,", "host/cmd01.contoso.com",

@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,7 +18,12 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/dc"
+	"github.com/opengmsa/opengmsa/internal/dc/atrest"
+	"github.com/opengmsa/opengmsa/internal/dc/store/memory"
 	"github.com/opengmsa/opengmsa/internal/lab"
+	"github.com/opengmsa/opengmsa/managedpassword"
+	"github.com/opengmsa/opengmsa/secret"
 )
 
 // seed is one entry of testdata/seeds, whose README.txt has the format.
@@ -121,9 +130,19 @@ func TestEveryLineOfTheSeedsHasAnEntry(t *testing.T) {
 	}
 }
 
+// seedHosts are the computers that the documents take for granted.
+var seedHosts = []string{"ContainerHost01", "ContainerHost02", "ContainerHost03", "Host1", "Host2", "Host3", "server", "server1", "server2"}
+
 // seedDomain is a domain as the documents find it: with hosts, without root keys and
-// accounts of the lab's own.
-func seedDomain(t *testing.T) *lab.DC {
+// managed service accounts.
+type seedDomain struct {
+	ip       string
+	password string   // Administrator's
+	env      []string // KRB5_CONFIG and what else programs need
+	keytab   string   // of ContainerHost01
+}
+
+func sambaSeedDomain(t *testing.T) seedDomain {
 	t.Helper()
 	dc := lab.Samba(t, lab.SambaConfig{Private: true})
 	for _, base := range []string{"CN=Managed Service Accounts," + lab.BaseDN, "CN=Master Root Keys,CN=Group Key Distribution Service,CN=Services,CN=Configuration," + lab.BaseDN} {
@@ -132,19 +151,78 @@ func seedDomain(t *testing.T) *lab.DC {
 		}
 	}
 	dc.Delete(t, "WebHosts")
-	for _, host := range []string{"ContainerHost01", "ContainerHost02", "ContainerHost03", "Host1", "Host2", "Host3", "server", "server1", "server2"} {
+	for _, host := range seedHosts {
 		dc.AddComputer(t, host)
 	}
-	return dc
+	return seedDomain{dc.IP.String(), lab.AdminPassword, dc.Env(), dc.Keytab(t, "ContainerHost01")}
+}
+
+// ownSeedDomain is one of our own controller, at the standard ports of a loopback
+// address, whose hosts gmsa itself has joined.
+func ownSeedDomain(t *testing.T) seedDomain {
+	t.Helper()
+	const password = "Passw0rd!Own"
+	utf16, err := managedpassword.UTF16(secret.New([]byte(password)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, key := memory.New(), secret.New(make([]byte, atrest.KeySize))
+	made, err := dc.Create(t.Context(), store, key, dc.DomainConfig{DNSName: lab.DNSDomain, AdminPassword: utf16, NoRootKey: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	controller, err := dc.Open(t.Context(), dc.Config{Store: store, Key: key, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := listenSomewhere(t)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- controller.Run(ctx, sockets) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, controller.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "krb5.conf")
+	if err := os.WriteFile(conf, dc.Krb5Conf(made.Domain, sockets), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := seedDomain{sockets.Addresses[0].String(), password, []string{"KRB5_CONFIG=" + conf}, filepath.Join(dir, "ContainerHost01.keytab")}
+	a := newAdministrator(t, d.ip, d.password)
+	for _, host := range seedHosts {
+		a.run(0, "computer", "join", host, "--out", filepath.Join(dir, host+".keytab"))
+	}
+	return d
+}
+
+// listenSomewhere opens the standard ports at a loopback address that nobody uses.
+func listenSomewhere(t *testing.T) *dc.Sockets {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("the standard ports need root")
+	}
+	var err error
+	for n := range 200 {
+		ip := netip.AddrFrom4([4]byte{127, 78, byte(os.Getpid()), byte(n + 2)})
+		var sockets *dc.Sockets
+		if sockets, err = dc.Listen(t.Context(), []netip.Addr{ip}, dc.StandardPorts()); err == nil {
+			return sockets
+		}
+	}
+	t.Fatal(err)
+	return nil
 }
 
 // The commands of the documents do here what the documents say: each scenario in a
-// fresh domain, against Samba.
-func TestSambaSeeds(t *testing.T) {
+// fresh domain.
+func testSeeds(t *testing.T, domain func(*testing.T) seedDomain) {
 	lab.Need(t, "ldapsearch", "kinit")
 	for _, file := range seedFiles(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			r := newSeedRun(t, seedDomain(t))
+			r := newSeedRun(t, domain(t))
 			for _, s := range readSeeds(t, file) {
 				r.run(s)
 			}
@@ -152,18 +230,21 @@ func TestSambaSeeds(t *testing.T) {
 	}
 }
 
+func TestSambaSeeds(t *testing.T) { testSeeds(t, sambaSeedDomain) }
+
+func TestOwnSeeds(t *testing.T) { testSeeds(t, ownSeedDomain) }
+
 // seedRun is one scenario under way.
 type seedRun struct {
 	t     *testing.T
-	dc    *lab.DC
+	d     seedDomain
 	admin *administrator
-	host  []string // environment with the host's ticket
-	dir   string   // of credential specs
-	sock  string   // of an agent
-	adm   string   // the administrator's credential cache, for ldapsearch
+	dir   string // of credential specs
+	sock  string // of an agent
+	pw    string // a file with the administrator's password and nothing else, for ldapsearch
 }
 
-func newSeedRun(t *testing.T, dc *lab.DC) *seedRun {
+func newSeedRun(t *testing.T, d seedDomain) *seedRun {
 	t.Helper()
 	dir := t.TempDir()
 	sock := filepath.Join(dir, "agent.sock")
@@ -176,7 +257,10 @@ func newSeedRun(t *testing.T, dc *lab.DC) *seedRun {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }()
 	t.Cleanup(func() { server.Stop(); <-done })
-	r := &seedRun{t: t, dc: dc, admin: newAdministrator(t, dc), dir: dir, sock: sock, adm: dc.Kinit(t, "Administrator", lab.AdminPassword)}
+	r := &seedRun{t: t, d: d, admin: newAdministrator(t, d.ip, d.password), dir: dir, sock: sock, pw: filepath.Join(t.TempDir(), "pw")}
+	if err := os.WriteFile(r.pw, []byte(d.password), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	r.admin.env = []string{"GMSA_CREDENTIALSPECS=" + dir, "COMPUTERNAME=ContainerHost01"}
 	return r
 }
@@ -188,8 +272,9 @@ func (r *seedRun) run(s seed) {
 	if s.asHost {
 		// A ticket of its own for each entry, as after the restart that documents ask
 		// for: groups are in the ticket.
-		cache := r.dc.KinitKeytab(r.t, "ContainerHost01$", r.dc.Keytab(r.t, "ContainerHost01"))
-		env := append(r.dc.Env(), "KRB5CCNAME=FILE:"+cache, "COMPUTERNAME=ContainerHost01", "GMSA_CREDENTIALSPECS="+r.dir)
+		cache := filepath.Join(r.t.TempDir(), "ccache")
+		lab.Run(r.t, r.d.env, "", "kinit", "-c", "FILE:"+cache, "-k", "-t", r.d.keytab, "ContainerHost01$@CONTOSO.COM")
+		env := append(slices.Clone(r.d.env), "KRB5CCNAME=FILE:"+cache, "COMPUTERNAME=ContainerHost01", "GMSA_CREDENTIALSPECS="+r.dir)
 		got = gmsa(r.t, env, args...)
 	} else {
 		got = gmsa(r.t, r.admin.env, append(args, r.admin.args...)...)
@@ -214,8 +299,8 @@ func (r *seedRun) lookup(position, filter, attr, value string) {
 	if strings.Contains(filter, "msKds") {
 		base = "CN=Configuration," + base
 	}
-	out := r.dc.Run(r.t, append(r.dc.HostsEnv(r.t), "KRB5CCNAME=FILE:"+r.adm), "ldapsearch", "-H", "ldap://"+lab.DCHost, "-N", "-Q", "-LLL", "-o", "ldif-wrap=no",
-		"-Y", "GSSAPI", "-b", base, filter, attr)
+	out := lab.Run(r.t, append(os.Environ(), "LDAPTLS_REQCERT=never"), "", "ldapsearch", "-H", "ldaps://"+r.d.ip, "-LLL", "-o", "ldif-wrap=no",
+		"-x", "-D", "Administrator@"+lab.DNSDomain, "-y", r.pw, "-b", base, filter, attr)
 	found := strings.Contains(out, "dn: ")
 	switch {
 	case value == "-" && found:
