@@ -287,3 +287,28 @@ func TestFromAnEmptyDirectoryToTheFirstTicket(t *testing.T) {
 		}
 	}
 }
+
+// TestAControllerIsFoundByDNS: testdata/dc_journey.sh says what is done.
+func TestAControllerIsFoundByDNS(t *testing.T) {
+	lab.Need(t, "root", "unshare", "ip", "kinit", "ldapsearch")
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte(dcPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "unshare", "-mnpf", "--kill-child", "bash", "testdata/dc_journey.sh", path, dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"ms-DS-MachineAccountQuota: 0\n", "\nTrue\n", "Trust Verification Status = 0 0x0 NERR_Success",
+		`CONTOSO\web9$`, "CN=webapp01,CN=Managed Service Accounts,DC=contoso,DC=com"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+}

@@ -350,7 +350,7 @@ func writeUse(w io.Writer, d directory.Domain, data dc.Data, s *dc.Sockets) erro
 	at := netip.AddrPortFrom(s.Addresses[0], p.LDAPS)
 	fmt.Fprintf(&b, "\non this machine:\n  export KRB5_CONFIG=%s LDAPTLS_CACERT=%s\n  kinit Administrator\n  ldapsearch -x -W -H ldaps://%s -D Administrator@%s -b %s\n",
 		absolute(data.Krb5ConfPath()), absolute(data.CAPath()), at, d.DNSName, d.DN())
-	if p == dc.StandardPorts() {
+	if p == dc.StandardPorts() && !s.Addresses[0].IsLoopback() {
 		fmt.Fprintf(&b, "on others: use %s as DNS server for %s\n", s.Addresses[0], d.DNSName)
 	}
 	_, err := io.WriteString(w, b.String())
