@@ -101,9 +101,6 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 // Directory is the controller's directory.
 func (c *Controller) Directory() *directory.Directory { return c.directory }
 
-// Accounts is the controller's accounts.
-func (c *Controller) Accounts() *account.Accounts { return c.accounts }
-
 // CA is the certificate that clients of the domain trust, in PEM.
 func (c *Controller) CA() []byte { return c.authority.PEM() }
 
