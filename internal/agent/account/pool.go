@@ -226,12 +226,12 @@ func (p *Pool) schedule(a *account, at time.Time) {
 	p.poke()
 }
 
-// crowded reports whether accounts that are due wait for a worker. A worker whose
-// turn has ended may not have its next account yet, so half of them will do.
+// crowded reports whether more accounts are due than there are workers free.
 func (p *Pool) crowded() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return 2*p.working >= p.cfg.MaxInFlight && len(p.queue) > 0 && !p.cfg.Now().Before(p.queue[0].due)
+	free := p.cfg.MaxInFlight - p.working
+	return p.queue.count(0, p.cfg.Now(), free+1) > free
 }
 
 // poke makes Run look at the queue again.
@@ -429,6 +429,16 @@ func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j
+}
+
+// count is how many accounts of the heap below i are due, as far as limit matters.
+func (q queue) count(i int, now time.Time, limit int) int {
+	if i >= len(q) || limit <= 0 || now.Before(q[i].due) {
+		return 0
+	}
+	n := 1
+	n += q.count(2*i+1, now, limit-n)
+	return n + q.count(2*i+2, now, limit-n)
 }
 
 // Push appends; the heap calls it.
