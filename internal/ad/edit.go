@@ -180,7 +180,7 @@ func denied(err error, right, object string) error {
 		return err
 	}
 	if e, ok := errors.AsType[*AccessError](err); ok {
-		return e
+		err = e.Err // whoever calls knows better which right it was
 	}
 	return &AccessError{Right: right, Object: object, Err: err}
 }

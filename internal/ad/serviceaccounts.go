@@ -261,7 +261,7 @@ func (d *desk) whyNotMade(ctx context.Context, err error, n NewServiceAccount, p
 	if errors.Is(err, ldapc.ErrAccess) {
 		return &AccessError{
 			Right: "create " + class + " objects", Object: parent.String(), Err: err,
-			Grant: "an administrator grants it: gmsa account delegate --to " + d.s.id.String(),
+			Grant: "an administrator grants it: gmsa account delegate --to " + strings.ReplaceAll(d.s.id.String(), `\@`, "@"),
 		}
 	}
 	e, ok := errors.AsType[*ldapc.Error](err)

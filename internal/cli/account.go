@@ -19,7 +19,7 @@ import (
 func (a *app) account() *cobra.Command {
 	return noun("account", "Managed service accounts",
 		a.accountCreate(), a.accountList(), a.accountShow(), a.accountSet(), a.accountRemove(),
-		a.accountHosts(), a.accountLink("link"), a.accountLink("unlink"), a.accountRotate(), a.accountDelegate(),
+		a.accountHosts(), a.accountLink("link"), a.accountLink("unlink"), a.accountKeys(), a.accountRotate(), a.accountDelegate(),
 		a.accountTest(), a.accountInstall(), a.accountUninstall())
 }
 

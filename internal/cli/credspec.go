@@ -70,21 +70,33 @@ func (a *app) credspec() *cobra.Command {
 }
 
 func (a *app) credspecCheck() *cobra.Command {
+	var o domainOptions
+	var online bool
 	c := &cobra.Command{
 		Use:   "check FILE…",
-		Short: "Check credential specs without asking a domain",
+		Short: "Check credential specs",
 		Long: `check reads the files and reports everything that is wrong, each with its JSON
-path. It exits with 6 when one of them cannot be used.`,
+path; with --online it also asks the domain about each field. It exits with 6 when
+one of them cannot be used.`,
 		Example: `  gmsa credspec check contoso_webapp01.json
+  gmsa credspec check contoso_webapp01.json --online
   kubectl get gmsacredentialspec web -o jsonpath={.credspec} | gmsa credspec check -`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if !online && !o.isZero() {
+				return failure(Usage, errOnline)
+			}
 			var views []specView
 			bad := 0
 			for _, path := range args {
 				v, err := a.readSpec(path)
 				if err != nil {
 					return err
+				}
+				if online {
+					if err := a.compareSpec(c.Context(), o, &v); err != nil {
+						return err
+					}
 				}
 				if !v.Usable {
 					bad++
@@ -100,6 +112,8 @@ path. It exits with 6 when one of them cannot be used.`,
 			return nil
 		},
 	}
+	o.addFlags(c)
+	c.Flags().BoolVar(&online, "online", false, "also ask the domain")
 	a.addOutputFlag(c)
 	return c
 }

@@ -174,3 +174,94 @@ func TestSambaRootKeys(t *testing.T) {
 		t.Error("the secret is shown")
 	}
 }
+
+// What samba-tool makes is shown with what it leaves out, and repaired.
+func TestSambaToolsAccountsAreRepaired(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
+	dc.SambaTool(t, "service-account", "create", "--name=Farm02", "--dns-host-name=farm02.contoso.com", "--group-msa-membership=O:SYD:(A;;RP;;;AU)")
+	contains(t, a.run(0, "account", "show", "Farm02").stdout, "! the account is disabled", "! no AES encryption type")
+	var x serviceAccountView
+	a.json(&x, "account", "set", "Farm02", "--repair")
+	if !x.Enabled || x.Control != 4096 || x.EncTypes != "AES128, AES256" || len(x.Findings) > 0 {
+		t.Errorf("%+v", x)
+	}
+	if r := gmsa(t, nil, "account", "test", "Farm02", "--keytab", dc.Keytab(t, "web1"), "--dc", dc.IP.String()); r.code != 0 {
+		t.Error("the repaired account cannot be used")
+	}
+
+	// A spec of it has the guides' keys, order and form.
+	dir := t.TempDir()
+	a.env = []string{"GMSA_CREDENTIALSPECS=" + dir}
+	a.run(0, "credspec", "create", "Farm02")
+	file := filepath.Join(dir, "contoso_farm02.json")
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/contoso_farm02.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := strings.Replace(string(want), "GUID", lab.DomainGUID, 1); string(got) != w {
+		t.Errorf("got\n%s\nwant\n%s", got, w)
+	}
+	a.run(0, "credspec", "check", file, "--online")
+	bad := strings.Replace(string(got), lab.DomainSID, "S-1-5-21-1-2-3", 1)
+	if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, a.run(6, "credspec", "check", file, "--online").stdout, "$.DomainJoinConfig.Sid", "write "+lab.DomainSID)
+}
+
+// Who may not is told which right is missing, and gets it by delegation; what others
+// wrote into a descriptor stays.
+func TestSambaDelegation(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
+	dc.AddUser(t, "alice", "Alice-Pass-1!")
+	alice := newAdministrator(t, dc.IP.String(), "Alice-Pass-1!")
+	alice.args[3] = "alice@" + lab.DNSDomain
+	r := alice.run(4, "account", "create", "Farm03", "--outbound-only")
+	contains(t, r.stderr, "create msDS-GroupManagedServiceAccount objects", "CN=Managed Service Accounts", "hint: an administrator grants it: gmsa account delegate --to alice")
+	contains(t, alice.run(4, "group", "add-member", "WebHosts", "web2").stderr, "write the members of the group")
+	a.run(0, "account", "delegate", "--to", "alice")
+	contains(t, a.run(0, "account", "delegate", "--to", "alice").stdout, "nothing to do")
+	alice.run(0, "account", "create", "Farm03", "--outbound-only", "--hosts", "web1")
+
+	dc.Replace(t, "Farm03$", "msDS-GroupMSAMembership", "O:SYD:(D;;RP;;;BG)(A;;RP;;;"+dc.Attr(t, "web1$", "objectSid")+")(A;;WP;;;AU)")
+	r = a.run(0, "account", "hosts", "add", "Farm03", "web2", "WebHosts")
+	contains(t, r.stdout, "may now be retrieved by")
+	r = a.run(0, "account", "hosts", "remove", "Farm03", "web1$")
+	contains(t, r.stderr, "can use it until")
+	var readers []readerView
+	a.json(&readers, "account", "hosts", "list", "Farm03")
+	if len(readers) != 2 || readers[0].Name != "web2$" || readers[1].Name != "WebHosts" {
+		t.Errorf("%+v", readers)
+	}
+	contains(t, a.run(0, "object", "find", "(sAMAccountName=Farm03$)", "--attributes", "msDS-GroupMSAMembership").stdout, "(D;;RP;;;BG)", "(A;;WP;;;AU)")
+	contains(t, a.run(1, "account", "rotate", "Farm03").stderr, "cannot rotate", "hint: wait until then")
+}
+
+func TestSambaSPNsAndStandalone(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
+	contains(t, a.run(0, "spn", "add", "webapp02", "http/shop.contoso.com:8080").stdout, "added")
+	contains(t, a.run(0, "spn", "add", "webapp02", "HTTP/shop.contoso.com:8080").stdout, "nothing to do")
+	contains(t, a.run(1, "spn", "add", "webapp01", "http/shop.contoso.com:8080").stderr, "CN=webapp02")
+	contains(t, a.run(0, "spn", "list", "webapp02").stdout, "http/shop.contoso.com:8080\n")
+	a.run(0, "spn", "duplicates")
+	dc.Modify(t, "dn: "+dc.Entry(t, "webapp01$", "dn").DN+"\nchangetype: modify\nadd: servicePrincipalName\nservicePrincipalName: HTTP/shop.contoso.com.:8080\n-\n")
+	contains(t, a.run(6, "spn", "duplicates").stdout, "CN=webapp01", "CN=webapp02")
+
+	a.run(0, "account", "create", "Solo", "--single-computer", "--computer", "web1")
+	contains(t, a.run(1, "account", "link", "web2", "Solo").stderr, "belongs to CN=web1")
+	a.run(3, "account", "create", "Lonely", "--single-computer", "--computer", "nobody")
+	a.run(3, "account", "show", "Lonely")
+	keytab := filepath.Join(t.TempDir(), "solo.keytab")
+	a.run(0, "account", "keys", "Solo", "--out", keytab)
+	dc.KinitKeytab(t, "Solo$", keytab)
+	if r := gmsa(t, nil, "account", "test", "Solo", "--keytab", dc.Keytab(t, "web1"), "--dc", dc.IP.String()); r.code != 0 {
+		t.Error("its own computer cannot use it")
+	}
+}
