@@ -447,11 +447,12 @@ controller can do that. Others cannot, and rotate says until when the password i
 good there, and what can be done.`,
 		example: "  gmsa account rotate WebApp01",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
-			x, err := s.Rotate(ctx, args[0])
+			x, follows, err := s.Rotate(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			v := viewServiceAccount(x)
+			v.NextRollover = jsonTime(follows)
 			return a.print(v, v.write)
 		},
 	})
