@@ -25,34 +25,34 @@ func (d *DC) Join(t testing.TB, host string) *DC {
 	return j
 }
 
-// join makes the controller's database from d's, and starts the controller. hosts
-// lets the tool find d by its name.
-func (j *DC) join(d *DC, hosts []string) error {
-	host := j.Host[:len(j.Host)-len(j.DNSDomain)-1]
-	_, err := run(append(d.Env(), hosts...), "", "samba-tool", "domain", "join", j.DNSDomain, "DC", "--server="+d.Host,
-		"-U"+Administrator+"%"+AdminPassword, "--realm="+j.Realm, "--dns-backend=SAMBA_INTERNAL", "--targetdir="+j.Dir,
-		"--option=netbios name="+host, "--option=interfaces="+j.IP.String()+"/8", "--option=bind interfaces only=yes",
+// join makes the controller's database from first's, and starts the controller. hosts
+// lets the tool find first by its name.
+func (d *DC) join(first *DC, hosts []string) error {
+	host := d.Host[:len(d.Host)-len(d.DNSDomain)-1]
+	_, err := run(append(first.Env(), hosts...), "", "samba-tool", "domain", "join", d.DNSDomain, "DC", "--server="+first.Host,
+		"-U"+Administrator+"%"+AdminPassword, "--realm="+d.Realm, "--dns-backend=SAMBA_INTERNAL", "--targetdir="+d.Dir,
+		"--option=netbios name="+host, "--option=interfaces="+d.IP.String()+"/8", "--option=bind interfaces only=yes",
 		"--option=ldb:nosync=true", "--option=ad dc functional level=2016")
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(j.Dir+"/tls", 0o755); err != nil {
+	if err := os.MkdirAll(d.Dir+"/tls", 0o755); err != nil {
 		return err
 	}
 	// One CA signs for both; the script takes a CA that is there.
 	for _, f := range []string{"/tls/ca.pem", "/tls/ca.key"} {
-		if err := copyFile(j.Dir+f, d.Dir+f, 0o644); err != nil {
+		if err := copyFile(d.Dir+f, first.Dir+f, 0o644); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(j.Dir+"/.provisioned", nil, 0o644); err != nil {
+	if err := os.WriteFile(d.Dir+"/.provisioned", nil, 0o644); err != nil {
 		return err
 	}
-	if err := j.writeConf(); err != nil {
+	if err := d.writeConf(); err != nil {
 		return err
 	}
-	if _, err := run(nil, "", "samba_spnupdate", "--configfile="+j.Dir+"/etc/smb.conf"); err != nil {
+	if _, err := run(nil, "", "samba_spnupdate", "--configfile="+d.Dir+"/etc/smb.conf"); err != nil {
 		return fmt.Errorf("names of the controller: %w", err)
 	}
-	return j.start()
+	return d.start()
 }
