@@ -737,6 +737,60 @@ func TestTicketsComeBeforePasswordsAfterAnOutage(t *testing.T) {
 	})
 }
 
+// rotated is a directory that has gone on to other passwords out of turn: it refuses
+// the keys that it took before.
+type rotated struct {
+	*directory
+
+	mu   sync.Mutex
+	old  map[string]bool
+	over bool
+}
+
+func (r *rotated) Authenticate(ctx context.Context, req AuthRequest) (Authentication, error) {
+	key := string(req.Keys[0].Secret().Reveal())
+	r.mu.Lock()
+	if !r.over {
+		r.old[key] = true
+	}
+	refused := r.over && r.old[key]
+	r.mu.Unlock()
+	if refused && r.failure() == nil {
+		return Authentication{}, &Error{Reason: ErrWrongKey, Controller: "dc1"}
+	}
+	return r.directory.Authenticate(ctx, req)
+}
+
+// All passwords were rotated out of turn while no controller answered: the keys that
+// the guard tries first are refused, and every account has its new one within a minute
+// all the same.
+func TestRotationDuringAnOutage(t *testing.T) {
+	const accounts = 200
+	d := &rotated{directory: &directory{latency: 40 * time.Millisecond}, old: map[string]bool{}}
+	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+		var handles []*Handle
+		for i := range accounts {
+			h := p.Open(Request{Key: key(fmt.Sprintf("svc%04d$", i)), Domain: d})
+			defer h.Close()
+			handles = append(handles, h)
+		}
+		time.Sleep(10 * time.Minute)
+		d.fail.Store(&Error{Reason: ErrNoController})
+		time.Sleep(12 * time.Hour)
+		d.mu.Lock()
+		d.over = true
+		d.mu.Unlock()
+		d.generation.Store(1)
+		d.fail.Store(nil)
+		time.Sleep(time.Minute)
+		for _, h := range handles {
+			if s := h.Snapshot(); !s.Usable(time.Now()) || s.Initiator.KVNO != 2 {
+				t.Fatalf("%v after a minute: usable %t, initiator kvno %d", s.Account, s.Usable(time.Now()), s.Initiator.KVNO)
+			}
+		}
+	})
+}
+
 // Many accounts of one host spread their requests: nothing comes at once.
 func TestRefreshesSpread(t *testing.T) {
 	const accounts = 3000
