@@ -14,9 +14,13 @@ func (d *Directory) Compare(ctx context.Context, c Caller, dn, attribute string,
 	if c.Anonymous() {
 		return false, Errorf(OperationsError, Win32Operations, "Operation unavailable without authentication")
 	}
+	f, err := d.plain(ctx, adproto.EqualBytes(attribute, value))
+	if err != nil {
+		return false, searchError(ctx, err)
+	}
 	s := d.session(c)
 	fc := filter.Context{Schema: d.cfg.Schema, SchemaDN: d.schemaDN}
-	assertion := filter.Compile(fc, adproto.EqualBytes(attribute, value))
+	assertion := filter.Compile(fc, f)
 	present := filter.Compile(fc, adproto.Present(attribute))
 	err = d.View(ctx, func(r *Reader) error {
 		s.begin(r)

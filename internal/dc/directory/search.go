@@ -68,7 +68,7 @@ func (d *Directory) Search(ctx context.Context, c Caller, q SearchRequest, yield
 	if c.Anonymous() {
 		return SearchResult{}, Errorf(OperationsError, Win32Operations, "Operation unavailable without authentication")
 	}
-	s, err := d.newSearch(c, q)
+	s, err := d.newSearch(ctx, c, q)
 	if err != nil || s == nil {
 		return SearchResult{}, err
 	}
@@ -114,10 +114,14 @@ func searchError(ctx context.Context, err error) error {
 
 // newSearch reads the request. It returns nil for a client that gives up a search in
 // pages (RFC 2696, Section 3).
-func (d *Directory) newSearch(c Caller, q SearchRequest) (*search, error) {
+func (d *Directory) newSearch(ctx context.Context, c Caller, q SearchRequest) (*search, error) {
+	f, err := d.plain(ctx, q.Filter)
+	if err != nil {
+		return nil, searchError(ctx, err)
+	}
 	s := &search{session: d.session(c), q: q, limit: maxPage}
 	s.showDeleted, s.globalCatalog = q.ShowDeleted, q.GlobalCatalog
-	s.filter = filter.Compile(filter.Context{Schema: d.cfg.Schema, SchemaDN: d.schemaDN}, q.Filter)
+	s.filter = filter.Compile(filter.Context{Schema: d.cfg.Schema, SchemaDN: d.schemaDN}, f)
 	s.items, s.want = s.filter.Items(), d.selection(q.Attributes)
 	if q.Sort != "" {
 		s.sortBy, _ = d.cfg.Schema.Attribute(q.Sort)
