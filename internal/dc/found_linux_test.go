@@ -13,11 +13,12 @@ import (
 	"github.com/opengmsa/opengmsa/secret"
 )
 
-// serveIn serves a domain in a Net on the standard ports until the test ends.
-func serveIn(t *testing.T, n *lab.Net, d Data) *Controller {
+// serveIn serves a domain in a Net on the standard ports until the test ends. DNS knows
+// the hosts too.
+func serveIn(t *testing.T, n *lab.Net, d Data, hosts map[string][]netip.Addr) *Controller {
 	t.Helper()
 	cfg := config(t)
-	cfg.Hosts = map[string][]netip.Addr{"client1": {lab.NetClient}}
+	cfg.Hosts = hosts
 	c, err := d.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +79,7 @@ func TestPasswordsAreChangedByClientsThatKnowTheirNameServerAlone(t *testing.T) 
 	n := lab.Netns(t, "client1.contoso.com")
 	n.WriteFile("/etc/krb5.conf", []byte("[libdefaults]\ndefault_realm = CONTOSO.COM\ndns_lookup_kdc = true\n"), 0o644)
 	d := initialized(t)
-	c := serveIn(t, n, d)
+	c := serveIn(t, n, d, map[string][]netip.Addr{"client1": {lab.NetClient}})
 	env := []string{"KRB5CCNAME=FILE:" + t.TempDir() + "/ccache", "LC_ALL=C"}
 	const old, next = "0ld!Passw0rd", "N3w!Secret-1"
 	addUser(t, c, "alice", old)

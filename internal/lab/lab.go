@@ -59,6 +59,7 @@ var packages = map[string]string{
 	"kvno":            "krb5-user",
 	"ldapsearch":      "ldap-utils",
 	"ldapwhoami":      "ldap-utils",
+	"ldbedit":         "ldb-tools",
 	"ldbmodify":       "ldb-tools",
 	"ldbsearch":       "ldb-tools",
 	"mmdebstrap":      "mmdebstrap",
