@@ -112,7 +112,8 @@ func cachedRoot() (string, error) {
 	return dir, os.Rename(unfinished, dir)
 }
 
-// makeRoot unpacks the packages, without what nobody reads.
+// makeRoot installs the packages, without what nobody reads. Manual pages stay: Java's
+// cannot be configured without their directory.
 func makeRoot(suite, dir string) error {
 	var packages []string
 	for line := range strings.Lines(rootPackages) {
@@ -121,7 +122,7 @@ func makeRoot(suite, dir string) error {
 		}
 	}
 	args := []string{"--quiet", "--variant=minbase", `--aptopt=Apt::Install-Recommends "false"`, "--include=" + strings.Join(packages, ",")}
-	for _, unread := range []string{"doc", "man", "locale", "info"} {
+	for _, unread := range []string{"doc", "locale", "info"} {
 		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+unread+"/*")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rootTimeout)
