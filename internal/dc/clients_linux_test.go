@@ -18,21 +18,25 @@ const alicePassword = "0ld!Passw0rd"
 // service's package; here are those that need several at once, and each other's answers.
 type office struct {
 	*lab.Net
-	t *testing.T
-	c *Controller
+	t         *testing.T
+	c         *Controller
+	addresses map[string][]netip.Addr // of hosts, by name
 }
 
 // newOffice serves a domain with the user alice. The host is client1, and has the other
-// names too.
+// names too, each with an address of its own: clients ask what an address is called.
 func newOffice(t *testing.T, names ...string) *office {
 	t.Helper()
 	lab.Need(t, "kinit", "sh")
 	n := lab.Netns(t, "client1.contoso.com")
 	hosts := map[string][]netip.Addr{"client1": {lab.NetClient}}
+	ip := lab.NetClient
 	for _, name := range names {
-		hosts[name] = []netip.Addr{lab.NetClient}
+		ip = ip.Next()
+		n.AddAddress(ip)
+		hosts[name] = []netip.Addr{ip}
 	}
-	o := &office{n, t, serveIn(t, n, initialized(t), hosts)}
+	o := &office{n, t, serveIn(t, n, initialized(t), hosts), hosts}
 	replace(t, o.c, o.c.Directory().Domain().DN().String(), "minPwdAge", "0")
 	addUser(t, o.c, "alice", alicePassword)
 	o.configure(n)

@@ -77,6 +77,30 @@ func Netns(t testing.TB, host string) *Net {
 	return n
 }
 
+// Start starts a program in the Net that ends with it. What it prints goes to the file log.
+func (n *Net) Start(log, name string, args ...string) {
+	n.t.Helper()
+	n.Run("sh", append([]string{"-c", `log=$1; shift; setsid "$@" </dev/null >>"$log" 2>&1 &`, "sh", log, name}, args...)...)
+}
+
+// AddAddress gives the host one more address.
+func (n *Net) AddAddress(ip netip.Addr) {
+	n.t.Helper()
+	n.Run("ip", "addr", "add", ip.String()+"/24", "dev", "lo")
+}
+
+// Await waits until an address of the Net accepts connections.
+func (n *Net) Await(address netip.AddrPort) {
+	n.t.Helper()
+	Eventually(n.t, 30*time.Second, func() error {
+		c, err := n.Dial(context.Background(), "tcp", address.String())
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+}
+
 // Listen listens on an address of the Net.
 func (n *Net) Listen(network, address string) (l net.Listener, err error) {
 	err = n.Within(func() error {

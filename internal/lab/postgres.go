@@ -48,19 +48,33 @@ func PostgresServer(t testing.TB, dc *DC) *Postgres {
 	}
 
 	data := filepath.Join(dir, "data")
-	_, err = run([]string{"LC_ALL=C.UTF-8"}, "", "setpriv", asPostgres(find("initdb"), "-D", data, "-A", "trust", "--no-sync", "-E", "UTF8")...)
+	_, err = run([]string{"LC_ALL=C.UTF-8"}, "", "setpriv", initdb(data)...)
 	dc.must(t, err)
-	hba := "local all postgres trust\n" +
-		"hostgssenc all all all gss include_realm=0 krb_realm=" + dc.Realm + "\n" +
-		"hostnogssenc all all all gss include_realm=0 krb_realm=" + dc.Realm + "\n"
-	dc.must(t, os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba), 0o644))
+	dc.must(t, os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(hba(dc.Realm)), 0o644))
 	proc, err := spawn{dir: dir, log: filepath.Join(dir, "log"), lock: addr.lock, sig: "INT", env: dc.Env(),
-		argv: append([]string{find("setpriv")}, asPostgres(find("postgres"), "-D", data, "-k", dir, "-c", "listen_addresses="+p.IP.String(),
-			"-c", "krb_server_keyfile="+moved, "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=20")...)}.start()
+		argv: append([]string{find("setpriv")}, p.serve(data, moved)...)}.start()
 	dc.must(t, err)
 	endWithTest(t, proc, dir, addr)
 	dc.must(t, await(netip.AddrPortFrom(p.IP, 5432).String(), proc))
 	return p
+}
+
+// initdb are setpriv's arguments that make a cluster.
+func initdb(data string) []string {
+	return asPostgres(find("initdb"), "-D", data, "-A", "trust", "--no-sync", "-E", "UTF8")
+}
+
+// hba lets in whoever has a ticket of the realm, and the superuser on this machine.
+func hba(realm string) string {
+	return "local all postgres trust\n" +
+		"hostgssenc all all all gss include_realm=0 krb_realm=" + realm + "\n" +
+		"hostnogssenc all all all gss include_realm=0 krb_realm=" + realm + "\n"
+}
+
+// serve are setpriv's arguments that run the server.
+func (p *Postgres) serve(data, keytab string) []string {
+	return asPostgres(find("postgres"), "-D", data, "-k", p.dir, "-c", "listen_addresses="+p.IP.String(),
+		"-c", "krb_server_keyfile="+keytab, "-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=20")
 }
 
 // asPostgres gives setpriv's arguments that run the program as PostgreSQL's user.

@@ -73,7 +73,7 @@ func (r *Root) Run(name string, args ...string) string {
 // file log of the Root.
 func (r *Root) Start(log, name string, args ...string) {
 	r.n.t.Helper()
-	r.Run("sh", append([]string{"-c", `log=$1; shift; setsid "$@" </dev/null >>"$log" 2>&1 &`, "sh", log, name}, args...)...)
+	r.n.Start(filepath.Join(netRoot, "fs", log), "chroot", append([]string{netRoot + "/fs", name}, args...)...)
 }
 
 // Path is where this machine finds a file of the Root.
@@ -95,7 +95,8 @@ func cachedRoot() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(suite + rootPackages))
+	packages := packageList(rootPackages)
+	sum := sha256.Sum256([]byte(suite + packages))
 	dir := filepath.Join(cache, fmt.Sprintf("root-%x", sum[:6]))
 	lock, err := lockFile(dir+".lock", true)
 	if err != nil {
@@ -106,7 +107,7 @@ func cachedRoot() (string, error) {
 		return dir, err
 	}
 	unfinished := dir + ".new"
-	if err := errors.Join(os.RemoveAll(unfinished), makeRoot(suite, unfinished)); err != nil {
+	if err := errors.Join(os.RemoveAll(unfinished), makeRoot(suite, packages, unfinished)); err != nil {
 		return "", err
 	}
 	return dir, os.Rename(unfinished, dir)
@@ -114,14 +115,8 @@ func cachedRoot() (string, error) {
 
 // makeRoot installs the packages, without what nobody reads. Manual pages stay: Java's
 // cannot be configured without their directory.
-func makeRoot(suite, dir string) error {
-	var packages []string
-	for line := range strings.Lines(rootPackages) {
-		if !strings.HasPrefix(line, "#") {
-			packages = append(packages, strings.Fields(line)...)
-		}
-	}
-	args := []string{"--quiet", "--variant=minbase", `--aptopt=Apt::Install-Recommends "false"`, "--include=" + strings.Join(packages, ",")}
+func makeRoot(suite, packages, dir string) error {
+	args := []string{"--quiet", "--variant=minbase", `--aptopt=Apt::Install-Recommends "false"`, "--include=" + packages}
 	for _, unread := range []string{"doc", "locale", "info"} {
 		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+unread+"/*")
 	}
@@ -132,6 +127,17 @@ func makeRoot(suite, dir string) error {
 		return fmt.Errorf("mmdebstrap: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// packageList gives the names of a list of packages, separated by commas.
+func packageList(text string) string {
+	var packages []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			packages = append(packages, strings.Fields(line)...)
+		}
+	}
+	return strings.Join(packages, ",")
 }
 
 // release is the release of this machine's Debian.
