@@ -87,19 +87,17 @@ func (n *NewServiceAccount) check() error {
 	case n.Standalone && len(n.Readers) > 0:
 		return errors.New("nobody retrieves the password of an account for a single computer: link it to the computer in place")
 	}
-	_, err = parseSPNs(n.SPNs)
-	return err
+	return wellFormed(n.SPNs)
 }
 
-func parseSPNs(texts []string) ([]adproto.SPN, error) {
-	spns := make([]adproto.SPN, len(texts))
-	for i, t := range texts {
-		var err error
-		if spns[i], err = adproto.ParseSPN(t); err != nil {
-			return nil, err
+// wellFormed reports the first of the texts that is no service principal name.
+func wellFormed(spns []string) error {
+	for _, s := range spns {
+		if _, err := adproto.ParseSPN(s); err != nil {
+			return err
 		}
 	}
-	return spns, nil
+	return nil
 }
 
 // CreateServiceAccount makes a managed service account, ready to be used. Its name

@@ -19,7 +19,7 @@ const spnAttr = "servicePrincipalName"
 // checkSPNs refuses names that are malformed or that another account of the forest
 // has; owner is who may have them.
 func (d *desk) checkSPNs(ctx context.Context, owner string, names []string) error {
-	if _, err := parseSPNs(names); err != nil {
+	if err := wellFormed(names); err != nil {
 		return err
 	}
 	if len(names) == 0 {

@@ -173,16 +173,23 @@ func needSubcommand(c *cobra.Command) {
 			return fmt.Errorf("%s needs a command", c.CommandPath())
 		}
 		text := fmt.Sprintf("%s has no command %q", c.CommandPath(), args[0])
-		for distance := 1; distance <= 2; distance++ {
-			c.SuggestionsMinimumDistance = distance
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				text += fmt.Sprintf("; did you mean %q?", near[0])
-				break
-			}
+		if near := nearest(c, args[0]); near != "" {
+			text += fmt.Sprintf("; did you mean %q?", near)
 		}
 		return errors.New(text)
 	}
 	c.RunE = func(*cobra.Command, []string) error { return nil } // unreachable: Args always fails
+}
+
+// nearest is the command of c that a mistyped name is most like; empty if none is.
+func nearest(c *cobra.Command, name string) string {
+	for distance := 1; distance <= 2; distance++ {
+		c.SuggestionsMinimumDistance = distance
+		if near := c.SuggestionsFor(name); len(near) > 0 {
+			return near[0]
+		}
+	}
+	return ""
 }
 
 func (a *app) help() *cobra.Command {

@@ -244,7 +244,7 @@ func (a *app) credspecList() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list [DIRECTORY…]",
 		Short: "List the credential specs of this host",
-		Long:  "list reads " + strings.Join(specDirectories[:], ", ") + ", or the directories named.",
+		Long:  "list reads " + strings.Join(specDirectories[:], ", ") + ", or the directories named; " + specDirVariable + " replaces them.",
 		Example: `  gmsa credspec list
   gmsa credspec list /srv/credentialspecs`,
 		RunE: func(_ *cobra.Command, args []string) error {

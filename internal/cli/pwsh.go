@@ -51,7 +51,7 @@ is a command of its own too: gmsa New-ADServiceAccount -Name WebApp01 …`,
 				}
 				text = strings.TrimPrefix(string(b), "\ufeff")
 			}
-			return a.withHost(c.Context(), &o, func(h cmdlet.Host) error { return cmdlet.Run(c.Context(), h, text) })
+			return a.withHost(&o, func(h cmdlet.Host) error { return cmdlet.Run(c.Context(), h, text) })
 		},
 	}
 	o.addFlags(c)
@@ -75,7 +75,7 @@ func (a *app) cmdlet() *cobra.Command {
 			if err := own.ParseFlags(mine); err != nil {
 				return failure(Usage, err)
 			}
-			return a.withHost(c.Context(), &o, func(h cmdlet.Host) error { return cmdlet.RunArgs(c.Context(), h, args[0], rest) })
+			return a.withHost(&o, func(h cmdlet.Host) error { return cmdlet.RunArgs(c.Context(), h, args[0], rest) })
 		},
 	}
 }
@@ -114,7 +114,7 @@ func cmdletArgs(root *cobra.Command, args []string) []string {
 }
 
 // withHost runs do with what cmdlets need, and closes the sessions that it opened.
-func (a *app) withHost(ctx context.Context, o *domainOptions, do func(cmdlet.Host) error) error {
+func (a *app) withHost(o *domainOptions, do func(cmdlet.Host) error) error {
 	h := &cmdletHost{a: a, o: o, sessions: map[string]*ad.Session{}}
 	defer h.close()
 	err := do(cmdlet.Host{

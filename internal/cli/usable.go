@@ -24,7 +24,7 @@ this host. It prints True or False, and exits with 6 on False.`,
 			err = a.printOutcome(u.OK, u.Warning)
 			if failed, ok := err.(*Error); ok && u.Reason != nil { //nolint:errorlint // made by printOutcome
 				for _, h := range append([]string{u.Reason.Error()}, hintsOf(u.Reason)...) {
-					failed.hint("%s", oneLine(h))
+					failed.Hints = append(failed.Hints, oneLine(h))
 				}
 			}
 			return err

@@ -274,7 +274,7 @@ func toTime(v any) (time.Time, error) {
 
 // take gives the cmdlet what came through the pipeline: the parameter that takes it
 // gets each object in turn.
-func (c *invocation) take(p parameter, v any) error {
+func (c *invocation) take(p parameter, v any) {
 	key := strings.ToLower(p.name)
 	switch p.kind {
 	case objects:
@@ -284,7 +284,6 @@ func (c *invocation) take(p parameter, v any) error {
 	default:
 		c.values[key] = str(v)
 	}
-	return nil
 }
 
 // missing names the parameters that must be there and are not.
@@ -315,9 +314,7 @@ func (in *interpreter) command(ctx context.Context, cmd command, input []any, pi
 		}
 		var all []any
 		for _, v := range input {
-			if err := c.take(p, v); err != nil {
-				return nil, err
-			}
+			c.take(p, v)
 			out, err := c.invoke(ctx)
 			if err != nil {
 				return nil, err

@@ -23,8 +23,7 @@ func (in *interpreter) run(ctx context.Context, list []statement) error {
 	for _, s := range list {
 		in.negative = false
 		out, err := in.statement(ctx, s)
-		var answer *answerError
-		if errors.As(err, &answer) {
+		if answer, ok := errors.AsType[*answerError](err); ok {
 			err = in.host.print([]any{answer.text})
 		} else if err == nil {
 			err = in.host.print(out)

@@ -43,7 +43,7 @@ type argument struct {
 }
 
 // node is an expression.
-type node interface{}
+type node any
 
 type (
 	literal  struct{ value any }

@@ -100,8 +100,7 @@ func Run(ctx context.Context, h Host, script string) error {
 func RunArgs(ctx context.Context, h Host, name string, args []string) error {
 	in := &interpreter{host: h, vars: map[string]any{}}
 	out, err := in.command(ctx, command{line: 1, name: name, args: argvArguments(args)}, nil, false)
-	var answer *answerError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*answerError](err); ok {
 		return h.print([]any{answer.text})
 	}
 	if err == nil {
