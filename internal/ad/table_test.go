@@ -30,33 +30,35 @@ const (
 var (
 	everyAccount = []string{direct, global, universal, domainLocal, nested, notAllowed}
 	allowed      = []string{direct, global, universal, domainLocal, nested}
+	byGroups     = []string{global, universal, domainLocal, nested}
+	byTGT        = []string{global, universal, nested} // groups in the TGT, or of one
 )
 
 // The steps of the table: what happened to the host, and what it presents. Each
-// has the accounts whose password the host then gets. These are the outcomes
-// observed on Samba 4.22, the same over every protection.
+// has the accounts whose password the host then gets, the same over every
+// protection. These are the outcomes on Samba 4.22 and on our own controller.
 //
 // A connection keeps the groups of its bind, and a ticket those that were put
 // into it: universal and global ones with the TGT, domain-local ones with the
 // ticket for the directory. A reader that is named directly counts as the
 // account says at the moment of the read.
 //
-// Samba's ticket-granting service also adds the groups of every kind that the
+// They differ once: Samba's ticket-granting service also adds the groups of every kind that the
 // host has joined since its TGT was issued (seen with MIT's tickets as well),
 // where [MS-KILE] 3.3.5.7.3 has domain-local ones alone. So nobody may rely on
 // an old TGT being enough: Session.Refresh gets a new one.
 var steps = []struct {
-	name string
-	gets []string
+	name         string
+	onSamba, own []string
 }{
-	{"member since before the ticket", allowed},
-	{"removed; connection still open", []string{global, universal, domainLocal, nested}},
-	{"removed; new bind with the old ticket for the directory", []string{global, universal, domainLocal, nested}},
-	{"removed; new ticket for the directory with the old TGT", []string{global, universal, nested}},
-	{"removed; new TGT", nil},
-	{"added again; connection still open", []string{direct}},
-	{"added again; new ticket for the directory with the old TGT", allowed},
-	{"added again; new TGT", allowed},
+	{"member since before the ticket", allowed, allowed},
+	{"removed; connection still open", byGroups, byGroups},
+	{"removed; new bind with the old ticket for the directory", byGroups, byGroups},
+	{"removed; new ticket for the directory with the old TGT", byTGT, byTGT},
+	{"removed; new TGT", nil, nil},
+	{"added again; connection still open", []string{direct}, []string{direct}},
+	{"added again; new ticket for the directory with the old TGT", allowed, []string{direct, domainLocal}},
+	{"added again; new TGT", allowed, allowed},
 }
 
 // protections are the rows' connections, all bound by Kerberos.
@@ -84,7 +86,11 @@ type host struct {
 const tableHost = "tblhost$"
 
 func TestWhoGetsAManagedPassword(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	t.Run("Samba", func(t *testing.T) { testTable(t, lab.Samba(t, lab.SambaConfig{Private: true}), false) })
+	t.Run("gmsa", func(t *testing.T) { testTable(t, lab.Own(t, lab.OwnConfig{}), true) })
+}
+
+func testTable(t *testing.T, dc *lab.DC, own bool) {
 	prepareTable(t, dc)
 	var hosts []*host
 	for _, p := range protections {
@@ -92,7 +98,7 @@ func TestWhoGetsAManagedPassword(t *testing.T) {
 		cfg.Protection, cfg.Mechanism = p.protection, p.mechanism
 		hosts = append(hosts, newHost(t, p.name, cfg, domain(t, cfg)))
 	}
-	report := &table{t: t}
+	report := &table{t: t, own: own}
 	defer report.print()
 
 	report.step(0, hosts, (*host).connectionOpen)
@@ -242,17 +248,22 @@ func (h *host) oldServiceTicket(t *testing.T) reader {
 // table collects the outcomes.
 type table struct {
 	t    *testing.T
+	own  bool // our own controller answers
 	rows []string
 }
 
 // step reads every account over every protection and compares with steps[n].
 func (r *table) step(n int, hosts []*host, how func(*host, *testing.T) reader) {
+	gets := steps[n].onSamba
+	if r.own {
+		gets = steps[n].own
+	}
 	for _, h := range hosts {
 		r.t.Run(steps[n].name+"/"+h.name, func(t *testing.T) {
 			read := how(h, t)
 			row := []string{steps[n].name, h.name}
 			for _, a := range everyAccount {
-				got, want := read(t, a), slices.Contains(steps[n].gets, a)
+				got, want := read(t, a), slices.Contains(gets, a)
 				if got != want {
 					t.Errorf("%s: got %t, want %t", a, got, want)
 				}

@@ -100,7 +100,7 @@ func (d *DC) KeytabWith(t testing.TB, computer, password string) string {
 // Search searches the domain's database as its system, whether or not the controller runs.
 func (d *DC) Search(t testing.TB, base, filter string, attrs ...string) []Entry {
 	t.Helper()
-	entries, err := ldbSearch(d.samdb(), base, filter, attrs...)
+	entries, err := ldbSearch(d.database(), d.smbConf(), base, filter, attrs...)
 	d.must(t, err)
 	return entries
 }
@@ -132,7 +132,7 @@ func (d *DC) Modify(t testing.TB, ldif string) {
 // modify gives the database tool the controller's clock, because it stamps what it
 // writes, and its smb.conf, because the realm goes into the salt of Kerberos keys.
 func (d *DC) modify(ldif string) error {
-	_, err := run(append(d.clockEnv(), "SMB_CONF_PATH="+d.Dir+"/etc/smb.conf"), ldif, "ldbmodify", "-H", d.samdb())
+	_, err := run(append(d.clockEnv(), "SMB_CONF_PATH="+d.smbConf()), ldif, "ldbmodify", d.database()...)
 	return err
 }
 
@@ -236,7 +236,7 @@ func (d *DC) AddGMSA(t testing.TB, g GMSA) {
 	}
 	record := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
 		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n"+
-		"msDS-GroupMSAMembership: %s\n", g.Name, d.BaseDN, g.Name, strings.ToLower(g.Name), d.DNSDomain, g.Interval, d.readersSDDL(t, g.Readers))
+		"%s", g.Name, d.BaseDN, g.Name, strings.ToLower(g.Name), d.DNSDomain, g.Interval, ldifLine("msDS-GroupMSAMembership", d.readers(t, g.Readers)))
 	var attrs strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(g.Attrs)) {
 		attrs.WriteString(ldifLine(name, g.Attrs[name]))
@@ -247,17 +247,53 @@ func (d *DC) AddGMSA(t testing.TB, g GMSA) {
 // SetReaders replaces the accounts that may retrieve a gMSA's password.
 func (d *DC) SetReaders(t testing.TB, gmsa string, readers ...string) {
 	t.Helper()
-	d.Replace(t, strings.TrimSuffix(gmsa, "$")+"$", "msDS-GroupMSAMembership", d.readersSDDL(t, readers))
+	d.Replace(t, strings.TrimSuffix(gmsa, "$")+"$", "msDS-GroupMSAMembership", d.readers(t, readers))
 }
 
-func (d *DC) readersSDDL(t testing.TB, readers []string) string {
+// readers is the descriptor O:SYD:(A;;RP;;;SID)… in its binary form, which ldb's tools leave
+// as it is ([MS-DTYP] 2.4.6).
+func (d *DC) readers(t testing.TB, readers []string) string {
 	t.Helper()
-	var sddl strings.Builder
-	sddl.WriteString("O:SYD:")
+	var aces []byte
 	for _, r := range readers {
-		fmt.Fprintf(&sddl, "(A;;RP;;;%s)", d.Attr(t, r, "objectSid"))
+		sid, err := binarySID(d.Attr(t, r, "objectSid"))
+		d.must(t, err)
+		aces = append(aces, 0, 0) // ACCESS_ALLOWED_ACE, no flags
+		aces = binary.LittleEndian.AppendUint16(aces, uint16(8+len(sid)))
+		aces = binary.LittleEndian.AppendUint32(aces, 0x10) // ADS_RIGHT_DS_READ_PROP
+		aces = append(aces, sid...)
 	}
-	return sddl.String()
+	owner, err := binarySID("S-1-5-18")
+	d.must(t, err)
+	sd := []byte{1, 0, 0x04, 0x80} // revision 1; SE_DACL_PRESENT, SE_SELF_RELATIVE
+	for _, offset := range []int{20, 0, 0, 20 + len(owner)} {
+		sd = binary.LittleEndian.AppendUint32(sd, uint32(offset))
+	}
+	sd = append(append(sd, owner...), 2, 0) // the ACL's revision
+	sd = binary.LittleEndian.AppendUint16(sd, uint16(8+len(aces)))
+	sd = binary.LittleEndian.AppendUint32(sd, uint32(len(readers)))
+	return string(append(sd, aces...))
+}
+
+// binarySID is a SID from its text ([MS-DTYP] 2.4.2).
+func binarySID(text string) ([]byte, error) {
+	parts := strings.Split(text, "-")
+	if len(parts) < 4 || parts[0] != "S" || parts[1] != "1" {
+		return nil, fmt.Errorf("%q is no SID", text)
+	}
+	b := []byte{1, byte(len(parts) - 3), 0, 0}
+	for i, part := range parts[2:] {
+		n, err := strconv.ParseUint(part, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no SID: %w", text, err)
+		}
+		if i == 0 { // the authority, of 48 bits and big-endian
+			b = binary.BigEndian.AppendUint32(b, uint32(n))
+			continue
+		}
+		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	}
+	return b, nil
 }
 
 // clockEnv gives the database tools the controller's clock.

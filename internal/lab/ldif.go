@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,10 +24,10 @@ func (e Entry) Value(attr string) string {
 // Values are the attribute's values, binary ones as they are.
 func (e Entry) Values(attr string) []string { return e.attrs[strings.ToLower(attr)] }
 
-// ldbSearch searches a database of Samba's directly, as its system, whether or not
+// ldbSearch searches a database. Samba's own is searched as its system, whether or not
 // the controller runs.
-func ldbSearch(db, base, filter string, attrs ...string) ([]Entry, error) {
-	out, err := run(nil, "", "ldbsearch", append([]string{"-H", db, "-b", base, filter}, attrs...)...)
+func ldbSearch(db []string, conf, base, filter string, attrs ...string) ([]Entry, error) {
+	out, err := run([]string{"SMB_CONF_PATH=" + conf}, "", "ldbsearch", slices.Concat(db, []string{"-b", base, filter}, attrs)...)
 	if err != nil {
 		return nil, err
 	}

@@ -91,6 +91,7 @@ type DC struct {
 	KRB5Config string     // krb5.conf for MIT programs
 
 	cfg   SambaConfig
+	own   string // our program, see [Own]; empty for Samba
 	clock string // libfaketime's offset file
 	addr  *address
 	lock6 *os.File
@@ -259,15 +260,33 @@ func (d *DC) env() []string {
 	return append(env, d.cfg.Env...)
 }
 
-func (d *DC) samdb() string   { return d.Dir + "/private/sam.ldb" }
 func (d *DC) logFile() string { return d.Dir + "/samba.log" }
+
+// database are the arguments with which ldb's tools reach the directory.
+func (d *DC) database() []string {
+	if d.own != "" {
+		return d.ownDatabase()
+	}
+	return []string{"-H", d.Dir + "/private/sam.ldb"}
+}
+
+// smbConf is the configuration for ldb's tools.
+func (d *DC) smbConf() string {
+	if d.own != "" {
+		return d.ownConf()
+	}
+	return d.Dir + "/etc/smb.conf"
+}
 
 func (d *DC) start() error {
 	if d.proc != nil {
 		return errors.New("the domain controller runs already")
 	}
-	p, err := spawn{dir: d.Dir, log: d.logFile(), lock: d.addr.lock, env: d.env(),
-		argv: []string{"/bin/bash", d.Dir + "/samba-dc.sh", "run"}}.start()
+	server := spawn{dir: d.Dir, log: d.logFile(), lock: d.addr.lock, env: d.env(), argv: []string{"/bin/bash", d.Dir + "/samba-dc.sh", "run"}}
+	if d.own != "" {
+		server.env, server.argv = d.ownEnv(), d.ownServe()
+	}
+	p, err := server.start()
 	if err != nil {
 		return err
 	}
@@ -494,7 +513,7 @@ func makeSnapshot(path, realm string) error {
 func listAddressRecords(dc, base string, ip netip.Addr) error {
 	var list strings.Builder
 	for _, zone := range []string{"DomainDnsZones", "ForestDnsZones"} {
-		entries, err := ldbSearch(dc+"/private/sam.ldb", "DC="+zone+","+base, "(dnsRecord=*)", "dnsRecord")
+		entries, err := ldbSearch([]string{"-H", dc + "/private/sam.ldb"}, dc+"/etc/smb.conf", "DC="+zone+","+base, "(dnsRecord=*)", "dnsRecord")
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// The programs of this project that the lab starts. It knows them as any other peer: by
+// their commands and by what they answer.
+const (
+	ownProgram     = "github.com/opengmsa/opengmsa/cmd/gmsa"
+	clockedProgram = "github.com/opengmsa/opengmsa/internal/lab/clocked"
+)
+
+// OwnConfig says what kind of controller of our own a test needs.
+type OwnConfig struct {
+	// Clock lets the test move the controller's clock, see [DC.SetClock].
+	Clock bool
+}
+
+// Own gives the test the domain contoso.com on a controller of our own, gmsa dc serve, on
+// the standard ports of an address of its own. It is used as the one of [Samba] is, so that
+// a test can run on both, but its domain's identifiers are its own, and of accounts it
+// has web1$, web2$ and evil1$, WebHosts, webapp01 and webapp02.
+//
+// The database tools of Samba change and search it over LDAPS, as Administrator.
+func Own(t testing.TB, cfg OwnConfig) *DC {
+	t.Helper()
+	Need(t, "root", "go", "ldbmodify", "ldbsearch", "kinit")
+	program := ownProgram
+	if cfg.Clock {
+		Need(t, "libfaketime") // for programs beside the controller
+		program = clockedProgram
+	}
+	dc, err := openOwn(SambaConfig{Private: true, Clock: cfg.Clock}, program)
+	if err != nil {
+		t.Fatalf("lab: start gmsa dc serve: %v", err)
+	}
+	dc.closeAfter(t)
+	dc.seedOwn(t)
+	return dc
+}
+
+func openOwn(cfg SambaConfig, program string) (*DC, error) {
+	d, err := newDC(cfg, Realm, "dc1")
+	if err != nil {
+		return nil, err
+	}
+	if err := d.makeOwn(program); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// makeOwn makes the domain and starts its controller.
+func (d *DC) makeOwn(program string) (err error) {
+	if d.own, err = built(program); err != nil {
+		return err
+	}
+	d.CAFile, d.KRB5Config = d.ownData()+"/ca.pem", d.ownData()+"/krb5.conf"
+	if d.cfg.Clock {
+		d.clock = d.Dir + "/clock"
+		if err := d.setClock(0); err != nil {
+			return err
+		}
+	}
+	conf := fmt.Sprintf("[global]\nrealm = %s\nworkgroup = %s\ntls cafile = %s\ntls verify peer = ca_only\n", d.Realm, NetBIOSDomain, d.CAFile)
+	password := d.Dir + "/password"
+	if err := errors.Join(os.WriteFile(d.ownConf(), []byte(conf), 0o600), os.WriteFile(password, []byte(AdminPassword+"\n"), 0o600)); err != nil {
+		return err
+	}
+	if _, err := run(d.ownEnv(), "", d.own, "dc", "init", "--domain", d.DNSDomain, "--data", d.ownData(), "--admin-password-file", password); err != nil {
+		return err
+	}
+	return d.start()
+}
+
+func (d *DC) ownData() string { return d.Dir + "/data" }
+func (d *DC) ownConf() string { return d.Dir + "/smb.conf" }
+
+func (d *DC) ownEnv() []string {
+	if d.clock == "" {
+		return nil
+	}
+	return []string{"CLOCK=" + d.clock}
+}
+
+// ownServe is the command of a controller of our own.
+func (d *DC) ownServe() []string {
+	return []string{d.own, "dc", "serve", "--data", d.ownData(), "--listen", d.IP.String()}
+}
+
+// ownDatabase are the arguments with which the database tools reach it.
+func (d *DC) ownDatabase() []string {
+	return []string{"-H", "ldaps://" + d.IP.String(), "--simple-bind-dn=" + Administrator + "@" + d.DNSDomain, "--password=" + AdminPassword}
+}
+
+// seedOwn makes the accounts that a domain of Samba's has from its snapshot.
+func (d *DC) seedOwn(t testing.TB) {
+	t.Helper()
+	for _, host := range []string{"web1", "web2", "evil1"} {
+		d.AddComputer(t, host)
+	}
+	d.AddGroup(t, "WebHosts", GlobalGroup, "web1$")
+	d.AddGMSA(t, GMSA{Name: "webapp01", Interval: 30, Readers: []string{"WebHosts", "web2$"}, SPNs: []string{"HTTP/webapp01.contoso.com", "http/webapp01"}})
+	d.AddGMSA(t, GMSA{Name: "webapp02", Readers: []string{"WebHosts"}})
+}
+
+// programs are those that were built for the tests of this process, by import path.
+var programs sync.Map
+
+// built is the path of a program of this project, which each process builds once, with the
+// cache of go build. It stays in the lab's cache, where each work tree has its own.
+func built(pkg string) (string, error) {
+	build, _ := programs.LoadOrStore(pkg, sync.OnceValues(func() (string, error) {
+		cache, err := cacheDir()
+		if err != nil {
+			return "", err
+		}
+		tree, err := exec.Command(find("go"), "list", "-m", "-f", "{{.Dir}}").Output()
+		if err != nil {
+			return "", fmt.Errorf("go list: %w", err)
+		}
+		path := filepath.Join(cache, fmt.Sprintf("%s-%.6x", filepath.Base(pkg), sha256.Sum256(tree)))
+		lock, err := lockFile(path+".lock", true)
+		if err != nil {
+			return "", err
+		}
+		defer lock.Close()
+		// One that runs may not be written to, but it may be replaced.
+		unfinished := path + ".new"
+		out, err := exec.Command(find("go"), "build", "-o", unfinished, pkg).CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+		}
+		return path, os.Rename(unfinished, path)
+	}))
+	return build.(func() (string, error))()
+}
