@@ -3,11 +3,13 @@ package directory_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
@@ -61,6 +63,8 @@ func TestDeleteLeavesATombstone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.findsTombstone(grave, "(sAMAccountName=alice)", "(&(isDeleted=TRUE)(objectSid="+sidOf(t, d, grave).String()+"))",
+		fmt.Sprintf("(objectGUID=%s)", adproto.EscapeFilter(string(is.GUID[:]))))
 	for name, err := range map[string]error{
 		"changing it":   d.modify(d.admin, grave, "replace: description: x"),
 		"deleting it":   d.delete(d.admin, grave, false),
@@ -77,6 +81,24 @@ func TestDeleteLeavesATombstone(t *testing.T) {
 	d.mustAdd(alice, "objectClass: user", "sAMAccountName: alice")
 	if d.value(alice, "objectSid") == sid {
 		t.Error("a SID was given twice")
+	}
+	d.check(t.Fatalf)
+}
+
+// findsTombstone: searches that ask for deleted objects find this one by its names, and
+// no others do.
+func (d *domain) findsTombstone(dn string, filters ...string) {
+	d.t.Helper()
+	for _, text := range filters {
+		for _, deleted := range []bool{true, false} {
+			q := request(d.t, domainDN, directory.ScopeSubtree, text, "1.1")
+			q.ShowDeleted = deleted
+			var got []string
+			_, err := d.Search(d.t.Context(), d.admin, q, func(e directory.SearchEntry) error { got = append(got, e.DN); return nil })
+			if err != nil || slices.Contains(got, dn) != deleted {
+				d.t.Errorf("%s, deleted %t: %q, %v", text, deleted, got, err)
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -365,6 +366,8 @@ func (s *search) probe(p filter.Probe, after dtyp.GUID) func(func(dtyp.GUID, err
 		return s.probeName(p.Key, after)
 	case a.LinkID >= 0:
 		return s.probeLink(p, after)
+	case s.showDeleted && rows.Unique(a):
+		return merged(s.table.FindAfter(s.r, a, p.Key, after), s.table.FindBuried(s.r, a, p.Key, after))
 	}
 	return s.table.FindAfter(s.r, a, p.Key, after)
 }
@@ -393,16 +396,24 @@ func (s *search) named(key []byte) (dtyp.GUID, error) {
 // probeName looks for objects by their names, whatever attribute names them. There are
 // as many streams as naming attributes, of which all but one are mostly empty.
 func (s *search) probeName(key []byte, after dtyp.GUID) func(func(dtyp.GUID, error) bool) {
+	var streams []iter.Seq2[dtyp.GUID, error]
+	for _, a := range s.naming {
+		streams = append(streams, s.table.FindAfter(s.r, a, key, after))
+	}
+	return merged(streams...)
+}
+
+// merged yields what streams do, in the order of GUIDs.
+func merged(streams ...iter.Seq2[dtyp.GUID, error]) func(func(dtyp.GUID, error) bool) {
 	return func(yield func(dtyp.GUID, error) bool) {
 		var all []dtyp.GUID
-		for _, a := range s.naming {
-			for g, err := range s.table.FindAfter(s.r, a, key, after) {
-				if err != nil {
-					yield(g, err)
-					return
-				}
-				all = append(all, g)
+		for _, stream := range streams {
+			guids, err := collect(stream)
+			if err != nil {
+				yield(dtyp.GUID{}, err)
+				return
 			}
+			all = append(all, guids...)
 		}
 		slices.SortFunc(all, compareGUID)
 		for _, g := range all {

@@ -142,8 +142,10 @@ func TestOpenLDAPControls(t *testing.T) {
 	at := []string{"-Q", "-H", url("ldap", f.plain), "-Y", "GSSAPI", "-M"}
 	lab.Run(t, env, "dn: CN=ann,CN=Users,DC=contoso,DC=com\nobjectClass: user\nsAMAccountName: ann\n", "ldapadd", at...)
 	lab.Run(t, env, "", "ldapdelete", append(at, "CN=ann,CN=Users,DC=contoso,DC=com")...)
-	if out := lab.Run(t, env, "", "ldapsearch", "-Q", "-LLL", "-H", url("ldap", f.plain), "-Y", "GSSAPI", "-b", "DC=contoso,DC=com", "-E", "!1.2.840.113556.1.4.417", "(isDeleted=TRUE)"); !strings.Contains(out, "isDeleted: TRUE") {
-		t.Errorf("deleted: %s", out)
+	for _, filter := range []string{"(isDeleted=TRUE)", "(&(isDeleted=TRUE)(sAMAccountName=ann))"} {
+		if out := search("-b", "DC=contoso,DC=com", "-E", "!1.2.840.113556.1.4.417", filter); !strings.Contains(out, "isDeleted: TRUE") {
+			t.Errorf("deleted, by %s: %s", filter, out)
+		}
 	}
 	out, err := lab.Try(env, "", "ldapsearch", "-Q", "-H", url("ldap", f.plain), "-Y", "GSSAPI", "-b", "CN=Users,DC=contoso,DC=com", "-E", "!sss=nonsense", "(cn=*)", "cn")
 	if err == nil || !strings.Contains(out, "sortResult: (16)") {

@@ -4,7 +4,8 @@
 //	e GUID                     the entry: its place, name, times, values
 //	c GUID                     nothing; its revision is uSNCreated
 //	d parent-GUID RDN          the entry of that name below the parent
-//	i attribute key GUID       nothing; an entry with that value, its name too
+//	i attribute key GUID       nothing; an entry with that value, its name too, and a
+//	                           tombstone with one that is unique among the living
 //	u attribute key            the only entry with that value
 //	f link source target data  a link, forward, in the order of its targets
 //	b link target source data  the same link, backward

@@ -75,8 +75,9 @@ func Indexed(a *schema.Attribute) bool {
 
 // Deleted reports whether an entry is a tombstone, or the container of tombstones,
 // which also has isDeleted ([MS-ADTS] 3.1.1.5.5). A tombstone keeps its names and its
-// SID without holding them: they are in no index of unique values, so that others can
-// have the names and nobody comes across it by them.
+// SID without holding them: they are in no index of unique values but in one of
+// [Table.FindBuried], so that others can have the names and nobody comes across it by
+// them who does not look for tombstones.
 func Deleted(e *Entry) bool {
 	for a, v := range e.Values {
 		if a.Name == "isDeleted" {
@@ -272,6 +273,15 @@ func (t *Table) FindAfter(r store.Reader, a *schema.Attribute, key []byte, after
 	if Unique(a) {
 		return beyond(guids(r.Scan(valuePrefix('u', a, key), nil), func(it store.Item) []byte { return it.Value }), after)
 	}
+	return findMany(r, a, key, after)
+}
+
+// FindBuried is FindAfter for the tombstones that had a value of a unique attribute.
+func (t *Table) FindBuried(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
+	return findMany(r, a, key, after)
+}
+
+func findMany(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
 	prefix := valuePrefix('i', a, key)
 	from := append(prefix[:len(prefix):len(prefix)], after[:]...)
 	return beyond(guids(r.Scan(prefix, from), func(it store.Item) []byte { return it.Key[len(prefix):] }), after)

@@ -94,10 +94,12 @@ func (t *Table) place(tx store.Tx, old, e *Entry) error {
 	return tx.Put(key, append(e.GUID[:], e.RDN.OID...))
 }
 
-// indexRow is a row of an index, with the value that it is for.
+// indexRow is a row of an index, with the value that it is for. Of a unique one there is
+// one for all entries.
 type indexRow struct {
-	a     *schema.Attribute
-	value []byte
+	a      *schema.Attribute
+	value  []byte
+	unique bool
 }
 
 // indexRows are the rows that an entry has in indexes, by their keys. Values of
@@ -109,7 +111,7 @@ func indexRows(e *Entry) (map[string]indexRow, error) {
 	}
 	deleted := Deleted(e)
 	for a, values := range e.Values {
-		if !Indexed(a) || deleted && Unique(a) {
+		if !Indexed(a) {
 			continue
 		}
 		for _, v := range values {
@@ -117,17 +119,17 @@ func indexRows(e *Entry) (map[string]indexRow, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", a.Name, err)
 			}
-			if Unique(a) {
-				rows[string(valuePrefix('u', a, key))] = indexRow{a, v}
+			if Unique(a) && !deleted {
+				rows[string(valuePrefix('u', a, key))] = indexRow{a, v, true}
 				continue
 			}
-			rows[string(append(valuePrefix('i', a, key), e.GUID[:]...))] = indexRow{a, v}
+			rows[string(append(valuePrefix('i', a, key), e.GUID[:]...))] = indexRow{a, v, false}
 		}
 	}
 	// The name is no value and is looked for most: it is found by the attribute that
 	// names the entry, whether that has an index or not.
 	key := append(valuePrefix('i', e.RDN, schema.Fold([]byte(e.Name))), e.GUID[:]...)
-	rows[string(key)] = indexRow{e.RDN, []byte(e.Name)}
+	rows[string(key)] = indexRow{e.RDN, []byte(e.Name), false}
 	return rows, nil
 }
 
@@ -163,7 +165,7 @@ func (t *Table) index(tx store.Tx, old, e *Entry) error {
 
 // claim writes an index row, unless it is a unique one that another entry has.
 func claim(tx store.Tx, key []byte, row indexRow, g dtyp.GUID) error {
-	if !Unique(row.a) {
+	if !row.unique {
 		return tx.Put(key, nil)
 	}
 	held, err := tx.Get(key)
