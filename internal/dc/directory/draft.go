@@ -29,13 +29,12 @@ func (d *draft) changed(name string) bool {
 // added are the values that an attribute did not have before.
 func (d *draft) added(name string) (added [][]byte) {
 	a := d.mustAttribute(name)
+	var had map[string]bool
+	if d.old != nil {
+		had = keysOf(a, d.old.Values[a])
+	}
 	for _, v := range d.e.Values[a] {
-		had := false
-		if d.old != nil {
-			i, err := indexOf(a, d.old.Values[a], v)
-			had = err == nil && i >= 0
-		}
-		if !had {
+		if key, err := keyOf(a, v); err != nil || !had[key] {
 			added = append(added, v)
 		}
 	}

@@ -202,15 +202,16 @@ func (m *modification) addValues(a *schema.Attribute, given [][]byte) error {
 	if err != nil {
 		return err
 	}
+	has := keysOf(a, m.e.Values[a])
 	for _, v := range values {
-		i, err := indexOf(a, m.e.Values[a], v)
+		key, err := keyOf(a, v)
 		if err != nil {
 			return err
 		}
-		if i >= 0 && m.request.Permissive {
+		if has[key] && m.request.Permissive {
 			continue
 		}
-		if i >= 0 || a.SingleValued && len(m.e.Values[a]) > 0 {
+		if has[key] || a.SingleValued && len(m.e.Values[a]) > 0 {
 			return Errorf(AttributeOrValueExists, Win32ValueExists, "%s has the value already, or has one and no room for two", a.Name)
 		}
 		m.e.Values[a] = append(m.e.Values[a], v)
@@ -227,18 +228,21 @@ func (m *modification) deleteValues(a *schema.Attribute, given [][]byte) error {
 		delete(m.e.Values, a)
 		return nil
 	}
+	has := keysOf(a, m.e.Values[a])
 	for _, v := range given {
-		i, err := indexOf(a, m.e.Values[a], v)
+		key, err := keyOf(a, v)
 		if err != nil {
 			return err
 		}
-		switch {
-		case i >= 0:
-			m.set(m.e, a.Name, slices.Delete(m.e.Values[a], i, i+1)...)
-		case !m.request.Permissive:
+		if !has[key] && !m.request.Permissive {
 			return missing
 		}
+		delete(has, key)
 	}
+	m.set(m.e, a.Name, slices.DeleteFunc(m.e.Values[a], func(v []byte) bool {
+		key, err := keyOf(a, v)
+		return err == nil && !has[key]
+	})...)
 	return nil
 }
 

@@ -73,18 +73,20 @@ func (c *change) values(a *schema.Attribute, given [][]byte) ([][]byte, error) {
 		return given, singleValued(a, len(given))
 	}
 	out := make([][]byte, 0, len(given))
+	seen := map[string]bool{}
 	for _, v := range given {
 		stored, err := c.stored(a, v)
 		if err != nil {
 			return nil, err
 		}
-		i, err := indexOf(a, out, stored)
+		key, err := keyOf(a, stored)
 		if err != nil {
 			return nil, err
 		}
-		if i >= 0 {
+		if seen[key] {
 			return nil, Errorf(AttributeOrValueExists, Win32ValueExists, "%s has a value twice", a.Name)
 		}
+		seen[key] = true
 		out = append(out, stored)
 	}
 	return out, singleValued(a, len(out))
@@ -97,16 +99,25 @@ func singleValued(a *schema.Attribute, n int) error {
 	return nil
 }
 
-// indexOf is the place of a value among others of its attribute, -1 for none.
-func indexOf(a *schema.Attribute, values [][]byte, v []byte) (int, error) {
+// keyOf is what a value is compared by.
+func keyOf(a *schema.Attribute, v []byte) (string, error) {
 	key, err := a.Syntax.Key(v)
 	if err != nil {
-		return -1, fmt.Errorf("%s: %w", a.Name, err)
+		return "", fmt.Errorf("%s: %w", a.Name, err)
 	}
-	return slices.IndexFunc(values, func(w []byte) bool {
-		k, err := a.Syntax.Key(w)
-		return err == nil && string(k) == string(key)
-	}), nil
+	return string(key), nil
+}
+
+// keysOf are the keys of values: an attribute may have thousands, of which a request
+// names as many. One that is stored and has no key is equal to none.
+func keysOf(a *schema.Attribute, values [][]byte) map[string]bool {
+	keys := make(map[string]bool, len(values))
+	for _, v := range values {
+		if key, err := keyOf(a, v); err == nil {
+			keys[key] = true
+		}
+	}
+	return keys
 }
 
 // stored checks a value and writes it as it is kept: numbers in plain decimal, names
