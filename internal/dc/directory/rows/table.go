@@ -271,7 +271,7 @@ func (t *Table) Find(r store.Reader, a *schema.Attribute, key []byte) iter.Seq2[
 // order of bytes; the zero GUID is before all.
 func (t *Table) FindAfter(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
 	if Unique(a) {
-		return beyond(guids(r.Scan(valuePrefix('u', a, key), nil), func(it store.Item) []byte { return it.Value }), after)
+		return beyond(holder(r, valuePrefix('u', a, key)), after)
 	}
 	return findMany(r, a, key, after)
 }
@@ -285,6 +285,21 @@ func findMany(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) 
 	prefix := valuePrefix('i', a, key)
 	from := append(prefix[:len(prefix):len(prefix)], after[:]...)
 	return beyond(guids(r.Scan(prefix, from), func(it store.Item) []byte { return it.Key[len(prefix):] }), after)
+}
+
+// holder yields the one entry that has a value of a unique attribute, if there is one.
+func holder(r store.Reader, key []byte) iter.Seq2[dtyp.GUID, error] {
+	return func(yield func(dtyp.GUID, error) bool) {
+		it, err := r.Get(key)
+		if errors.Is(err, store.ErrNotFound) {
+			return
+		}
+		var g dtyp.GUID
+		if err == nil {
+			g, err = dtyp.GUIDFromBytes(it.Value)
+		}
+		yield(g, err)
+	}
 }
 
 // beyond leaves out what is not greater than after.
