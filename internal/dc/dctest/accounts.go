@@ -11,10 +11,12 @@ import (
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/access"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 	"github.com/opengmsa/opengmsa/internal/dc/kds"
 	"github.com/opengmsa/opengmsa/managedpassword"
+	"github.com/opengmsa/opengmsa/secdesc"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -31,7 +33,8 @@ type Object struct {
 	ManagedDays int64
 }
 
-// Insert puts an object into CN=Users and returns its SID.
+// Insert puts an object into CN=Users and returns its SID. It has the descriptor that an
+// administrator's objects of its class have.
 func (d *Domain) Insert(t testing.TB, o Object) dtyp.SID {
 	t.Helper()
 	var sid dtyp.SID
@@ -69,10 +72,37 @@ func (d *Domain) insert(t testing.TB, w *directory.Writer, o Object) (dtyp.SID, 
 			e.Values[d.attribute(t, name)] = append(e.Values[d.attribute(t, name)], []byte(v))
 		}
 	}
+	if err := d.giveDescriptor(t, w, e, class.Structural()); err != nil {
+		return dtyp.SID{}, err
+	}
 	if err := d.giveKeys(w, e, o); err != nil {
 		return dtyp.SID{}, err
 	}
 	return sid, w.Insert(e)
+}
+
+// giveDescriptor gives an object the descriptor of its class, unless the test did.
+func (d *Domain) giveDescriptor(t testing.TB, w *directory.Writer, e *rows.Entry, class *schema.Class) error {
+	at := d.attribute(t, "nTSecurityDescriptor")
+	if len(e.Values[at]) > 0 {
+		return nil
+	}
+	parent, err := w.Get(e.Parent)
+	if err != nil {
+		return err
+	}
+	above, err := secdesc.Parse(parent.Values[at][0])
+	if err != nil {
+		return err
+	}
+	standard, err := access.Default(class, d.Domain().SID)
+	if err != nil {
+		return err
+	}
+	admins := d.Domain().SID.Child(dtyp.RIDDomainAdmins)
+	b, err := access.Create(access.NewObject{Parent: &above, Class: class.GUID, Default: standard, Owner: admins, Group: admins}).Append(nil)
+	e.Values[at] = [][]byte{b}
+	return err
 }
 
 // defaults are the attributes of an object, those of the test in place of others.

@@ -309,7 +309,7 @@ func (a *addition) keep() error {
 // describe gives the object its descriptor.
 func (a *addition) describe() error {
 	class := a.class.Structural()
-	standard, err := a.defaultDescriptor(class)
+	standard, err := access.Default(class, a.domain.SID)
 	if err != nil {
 		return err
 	}

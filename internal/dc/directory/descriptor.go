@@ -39,18 +39,6 @@ func (c *change) mayOwn(sid dtyp.SID) error {
 	return c.require(ok, "the owner of an object is who sets it, or a group of administrators that they are in")
 }
 
-// defaultDescriptor is what the class gives its objects.
-func (d *Directory) defaultDescriptor(class *schema.Class) (secdesc.SecurityDescriptor, error) {
-	if class.SDDL == "" {
-		return secdesc.SecurityDescriptor{}, nil
-	}
-	sd, err := secdesc.ParseSDDL(class.SDDL, d.domain.SID, d.domain.SID)
-	if err != nil {
-		return sd, fmt.Errorf("default descriptor of %s: %w", class.Name, err)
-	}
-	return sd, nil
-}
-
 // heritage is the descriptor that an object inherits from: nil for the head of a
 // naming context.
 func (r *Reader) heritage(e *rows.Entry) (*secdesc.SecurityDescriptor, error) {

@@ -290,21 +290,14 @@ func (b *builder) descriptor(of descriptorOf, owner dtyp.SID) (secdesc.SecurityD
 	if of.parent != nil {
 		n.Parent = of.parent.sd
 	}
-	if of.class.SDDL != "" && of.given == "" {
-		sd, err := secdesc.ParseSDDL(of.class.SDDL, b.domain, b.domain)
-		if err != nil {
-			return sd, fmt.Errorf("default of %s: %w", of.class.Name, err)
-		}
-		n.Default = sd
-	}
 	if of.given != "" {
 		sd, err := secdesc.ParseSDDL(of.given, b.domain, b.domain)
-		if err != nil {
-			return sd, err
-		}
 		n.Given = &sd
+		return access.Create(n), err
 	}
-	return access.Create(n), nil
+	var err error
+	n.Default, err = access.Default(of.class, b.domain)
+	return access.Create(n), err
 }
 
 // link writes links whose objects are all stored. A name that is none of theirs is a

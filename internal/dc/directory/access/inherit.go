@@ -1,7 +1,10 @@
 package access
 
 import (
+	"fmt"
+
 	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 	"github.com/opengmsa/opengmsa/secdesc"
 )
 
@@ -16,6 +19,19 @@ type NewObject struct {
 	Default secdesc.SecurityDescriptor
 	// Owner and Group are the creator's, where Given names none.
 	Owner, Group dtyp.SID
+}
+
+// Default is the descriptor that a class gives its objects in a domain; empty for a class
+// that has none.
+func Default(class *schema.Class, domain dtyp.SID) (secdesc.SecurityDescriptor, error) {
+	if class.SDDL == "" {
+		return secdesc.SecurityDescriptor{}, nil
+	}
+	sd, err := secdesc.ParseSDDL(class.SDDL, domain, domain)
+	if err != nil {
+		return sd, fmt.Errorf("default descriptor of %s: %w", class.Name, err)
+	}
+	return sd, nil
 }
 
 // Create computes the descriptor of a new object ([MS-DTYP] 2.5.3.4.1, with the
