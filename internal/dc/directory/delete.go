@@ -14,18 +14,19 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory/access"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
+	"github.com/opengmsa/opengmsa/internal/dc/store"
 )
 
 // linksPerUpdate is how many links of an object that is deleted one transaction
-// removes: two rows each, of 128.
-const linksPerUpdate = 60
+// removes: two rows each.
+const linksPerUpdate = store.MaxOps / 2
 
 // Delete deletes an object, or with all below it: [MS-ADTS] 3.1.1.5.5. What is left is
 // a tombstone in CN=Deleted Objects, which [Directory.PurgeTombstones] removes in the
 // end.
 //
-// The links of a large group, and the objects of a tree, do not fit into one
-// transaction. Links go before the object does, and leaves before what holds them, so
+// The links of a group of more than 5,000, and the objects of a tree, do not fit into
+// one transaction. Links go before the object does, and leaves before what holds them, so
 // that whoever is interrupted leaves objects with fewer links and children than before
 // and nothing else; deleting again goes on there.
 func (d *Directory) Delete(ctx context.Context, c Caller, q DeleteRequest) error {
@@ -56,15 +57,27 @@ func (c *change) delete(q DeleteRequest) (done, partial bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
-	// One link may go with the object; more leave no room for the rows of its indexes.
-	more, err := c.UnlinkAll(leaf.e.GUID, 1)
+	along := leaf.linksAlong()
+	more, err := c.UnlinkAll(leaf.e.GUID, along)
 	if err == nil && more {
-		_, err = c.UnlinkAll(leaf.e.GUID, linksPerUpdate)
+		_, err = c.UnlinkAll(leaf.e.GUID, linksPerUpdate-along)
 	}
 	if err != nil || more {
 		return false, true, err
 	}
 	return leaf.e.GUID == m.e.GUID, false, leaf.bury()
+}
+
+// linksAlong is for how many links the transaction that buries the object has room:
+// beside the rows of its indexes, some of which move to those of tombstones, and a few
+// of its own.
+func (m *modification) linksAlong() int {
+	values := 0
+	for _, v := range m.e.Values {
+		values += len(v)
+	}
+	const own = 32 // the entry, its old and new name, private rows
+	return max(1, (store.MaxOps-2*values-own)/2)
 }
 
 // mayDelete reports whether the caller may delete the object.

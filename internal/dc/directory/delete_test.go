@@ -13,6 +13,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
+	"github.com/opengmsa/opengmsa/internal/dc/store"
 )
 
 func (d *domain) delete(c directory.Caller, dn string, tree bool) error {
@@ -167,11 +168,11 @@ func TestDeleteATree(t *testing.T) {
 func TestDeleteWhatFillsATransaction(t *testing.T) {
 	d := people(t)
 	lines := []string{"objectClass: user"}
-	for i := range 90 {
+	for i := range store.MaxOps - 60 {
 		lines = append(lines, fmt.Sprintf("servicePrincipalName: x/%d", i))
 	}
 	d.mustAdd("CN=full,"+users, lines...)
-	for i := range 45 {
+	for i := range 40 {
 		d.mustAdd(fmt.Sprintf("CN=r%d,%s", i, users), "objectClass: user", "manager: CN=full,"+users)
 	}
 	if err := d.delete(d.admin, "CN=full,"+users, false); err != nil {

@@ -61,6 +61,7 @@ const (
 	Win32OnRDN               Win32 = 0x00002016 // ERROR_DS_CANT_ON_RDN
 	Win32ClassMods           Win32 = 0x00002017 // ERROR_DS_CANT_MOD_OBJ_CLASS
 	Win32Operations          Win32 = 0x00002020 // ERROR_DS_OPERATIONS_ERROR
+	Win32AdminLimit          Win32 = 0x00002024 // ERROR_DS_ADMIN_LIMIT_EXCEEDED
 	Win32Constraint          Win32 = 0x0000202F // ERROR_DS_CONSTRAINT_VIOLATION
 	Win32Confidentiality     Win32 = 0x0000202D // ERROR_DS_CONFIDENTIALITY_REQUIRED
 	Win32NoSuchObject        Win32 = 0x00002030 // ERROR_DS_NO_SUCH_OBJECT
@@ -171,12 +172,12 @@ func known() []knownError {
 		{rows.ErrExists, EntryAlreadyExists, Win32ObjectExists},
 		{rows.ErrHasChildren, NotAllowedOnNonLeaf, Win32NonLeaf},
 		{rows.ErrCycle, UnwillingToPerform, Win32Unwilling},
-		{rows.ErrTooWide, AdminLimitExceeded, 0},
+		{rows.ErrTooWide, AdminLimitExceeded, Win32AdminLimit},
 		{schema.ErrClass, ObjectClassViolation, Win32ClassViolation},
 		{schema.ErrNaming, NamingViolation, Win32Naming},
 		{schema.ErrSyntax, InvalidAttributeSyntax, Win32InvalidSyntax},
 		{schema.ErrRange, ConstraintViolation, Win32Constraint},
-		{store.ErrTooLarge, AdminLimitExceeded, 0},
+		{store.ErrTooLarge, AdminLimitExceeded, Win32AdminLimit},
 		{store.ErrClosed, Unavailable, 0},
 	}
 }

@@ -224,7 +224,7 @@ func (s *search) findBase() (err error) {
 func (s *search) takes(o *object) (bool, error) {
 	s.work += s.items
 	if s.work > maxWork {
-		return false, Errorf(AdminLimitExceeded, 0, "the filter was compared %d times: narrow the search", maxWork)
+		return false, Errorf(AdminLimitExceeded, Win32AdminLimit, "the filter was compared %d times: narrow the search", maxWork)
 	}
 	seen, err := s.visible(o)
 	if err != nil || !seen {
@@ -253,7 +253,7 @@ func (s *search) sorted(ctx context.Context) (b batch, err error) {
 		case !taken:
 			continue
 		case len(all) == maxSorted:
-			return b, Errorf(AdminLimitExceeded, 0, "more than %d entries match, which is too much to sort", maxSorted)
+			return b, Errorf(AdminLimitExceeded, Win32AdminLimit, "more than %d entries match, which is too much to sort", maxSorted)
 		}
 		all = append(all, s.sortable(o))
 	}

@@ -84,3 +84,23 @@ func boltHome(b *testing.B, users int) *home {
 	}
 	return h
 }
+
+// BenchmarkMembers adds 5,000 members to a group in one operation and takes them away in
+// another: how long a writer holds up all others (docs/decisions/0004).
+func BenchmarkMembers(b *testing.B) {
+	const members = 5000
+	h := boltHome(b, members)
+	change := directory.Change{Op: directory.ChangeAdd, Attribute: directory.Attribute{Name: "member"}}
+	for i := range members {
+		change.Values = append(change.Values, fmt.Appendf(nil, "CN=u%05d,OU=Crowd,%s", i, domainDN))
+	}
+	admin := h.Caller(b, "Administrator")
+	for b.Loop() {
+		for _, change.Op = range []directory.ChangeOp{directory.ChangeAdd, directory.ChangeDelete} {
+			err := h.Modify(b.Context(), admin, directory.ModifyRequest{DN: "CN=Letters,CN=Users," + domainDN, Changes: []directory.Change{change}})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

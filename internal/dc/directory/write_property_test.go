@@ -53,7 +53,7 @@ func copyRows(t testing.TB, to, from store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for batch := range slices.Chunk(items, store.MaxOps) {
+	for batch := range slices.Chunk(items, 256) {
 		err := to.Update(t.Context(), func(tx store.Tx) error {
 			for _, it := range batch {
 				if err := tx.Put(it.Key, it.Value); err != nil {

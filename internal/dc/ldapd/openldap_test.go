@@ -1,6 +1,7 @@
 package ldapd
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -113,6 +114,39 @@ func TestOpenLDAPOperations(t *testing.T) {
 	out, err := lab.Try(env, "", "ldapdelete", append(catalog, "CN=alice,CN=Users,DC=contoso,DC=com")...)
 	if err == nil || !strings.Contains(out, "read only") {
 		t.Errorf("the global catalog: %v\n%s", err, out)
+	}
+}
+
+// Groups are as large as administrators make them: 2,000 members in one modify, a group
+// that is made with 1,000, and both deleted.
+func TestOpenLDAPLargeGroups(t *testing.T) {
+	lab.Need(t, "ldapadd", "ldapmodify", "ldapdelete", "ldapsearch")
+	f := start(t)
+	env := f.kerberosEnv(t, admin, dctest.AdminPassword)
+	at := []string{"-Q", "-H", url("ldap", f.plain), "-Y", "GSSAPI"}
+	const users = "CN=Users,DC=contoso,DC=com"
+	members := make([]string, 2000)
+	for i := range members {
+		name := fmt.Sprintf("u%d", i)
+		f.Insert(t, dctest.Object{Class: "user", Name: name})
+		members[i] = "member: CN=" + name + "," + users + "\n"
+	}
+	lab.Run(t, env, "dn: CN=born,"+users+"\nobjectClass: group\n"+strings.Join(members[:1000], ""), "ldapadd", at...)
+	lab.Run(t, env, "dn: CN=Domain Guests,"+users+"\nchangetype: modify\nadd: member\n"+strings.Join(members, ""), "ldapmodify", at...)
+	count := func() string {
+		return lab.Run(t, env, "", "ldapsearch", append(at, "-LLL", "-o", "ldif_wrap=no", "-b", users, "(cn=u999)", "memberOf")...)
+	}
+	if out := count(); strings.Count(out, "memberOf: ") != 2 {
+		t.Errorf("u999: %s", out)
+	}
+	// More than 1,500 values come in ranges.
+	if out := lab.Run(t, env, "", "ldapsearch", append(at, "-LLL", "-b", users, "(cn=Domain Guests)", "member;range=1500-*")...); strings.Count(out, "member;range=1500-*: ") < 500 {
+		t.Errorf("the last members: %s", out)
+	}
+	lab.Run(t, env, "", "ldapdelete", append(at, "CN=born,"+users)...)
+	lab.Run(t, env, "dn: CN=Domain Guests,"+users+"\nchangetype: modify\ndelete: member\n", "ldapmodify", at...)
+	if out := count(); strings.Contains(out, "memberOf: ") {
+		t.Errorf("u999: %s", out)
 	}
 }
 

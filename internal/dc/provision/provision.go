@@ -14,7 +14,6 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/kds"
-	"github.com/opengmsa/opengmsa/internal/dc/store"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -119,13 +118,16 @@ func (b *builder) addRootKey(rand io.Reader) error {
 // privateRows is how many rows of its own an account's keys may take in a transaction.
 const privateRows = 8
 
-// write stores entries in updates that are as large as a transaction of the store may be,
-// then the links between them.
+// rowsPerUpdate is how many rows of entries one update writes: with their descriptors
+// some 50 KiB, of the megabyte that a transaction may have.
+const rowsPerUpdate = 256
+
+// write stores entries in few updates, then the links between them.
 func write(ctx context.Context, d *directory.Directory, b *builder, cfg Config) error {
 	b.giveKeys(cfg)
 	for rest := b.entries; len(rest) > 0; {
 		n, ops := 0, 0
-		for n < len(rest) && ops+rest[n].rows() <= store.MaxOps {
+		for n < len(rest) && ops+rest[n].rows() <= rowsPerUpdate {
 			ops += rest[n].rows()
 			n++
 		}
@@ -135,7 +137,7 @@ func write(ctx context.Context, d *directory.Directory, b *builder, cfg Config) 
 		rest = rest[n:]
 	}
 	for rest := b.links; len(rest) > 0; {
-		n := min(len(rest), store.MaxOps/2)
+		n := min(len(rest), rowsPerUpdate/2)
 		err := d.Update(ctx, func(w *directory.Writer) error { return b.link(w, rest[:n]) })
 		if err != nil {
 			return err

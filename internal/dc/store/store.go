@@ -18,11 +18,14 @@ import (
 	"iter"
 )
 
-// The limits of one transaction, the same in every engine: those that etcd has
-// by default, so that what works on one controller works on five.
+// The limits of one transaction, the same in every engine, so that what works on one
+// controller works on five. They are those of an etcd that was told to take so many
+// operations (--max-txn-ops) and otherwise has its defaults: docs/decisions/0004.
 const (
-	// MaxOps is the number of Put and Delete calls on different keys.
-	MaxOps = 128
+	// MaxOps is the number of Put and Delete calls on different keys: the 5,000 links,
+	// of two rows each, that Active Directory takes in one operation, and 240 rows for
+	// what they are links of.
+	MaxOps = 10_240
 	// MaxBytes is the size of all keys and values written, in bytes.
 	MaxBytes = 1 << 20
 	// MaxKey is the size of a key, in bytes.

@@ -15,7 +15,7 @@
 // A link is two rows and never part of an entry, so that a group with a hundred
 // thousand members is changed by as little as one with two. The revision of row
 // e is uSNChanged: nobody has to know it before the commit. All rows of one
-// change are written in one transaction, which the store limits to 128 of them;
+// change are written in one transaction, which the store limits ([store.MaxOps]);
 // what can need more says so.
 //
 // It knows attributes and how values compare, but not what a caller may do,

@@ -72,6 +72,10 @@ func (t *Table) Unlink(tx store.Tx, a *schema.Attribute, l Link) error {
 	return tx.Delete(linkKey('b', forwardID(a), l.Target, l.Source, l.Data))
 }
 
+// maxUnlinked is how much of a transaction's bytes UnlinkAll takes, for links that have
+// Data.
+const maxUnlinked = store.MaxBytes / 2
+
 // UnlinkAll removes links to and from an entry, at most limit of them, and
 // reports whether there are more: the links of a large group do not fit into one
 // transaction, so that its deletion takes several. A link takes two rows.
@@ -80,7 +84,12 @@ func (t *Table) UnlinkAll(tx store.Tx, g dtyp.GUID, limit int) (more bool, err e
 	if err != nil {
 		return false, err
 	}
-	for _, l := range found[:min(limit, len(found))] {
+	size := 0
+	for i, l := range found {
+		size += 2 * (linkHeader + dtyp.GUIDSize + len(l.Data))
+		if i == limit || size > maxUnlinked {
+			return true, nil
+		}
 		for _, key := range [][]byte{
 			linkKey('f', l.linkID, l.Source, l.Target, l.Data),
 			linkKey('b', l.linkID, l.Target, l.Source, l.Data),
@@ -90,7 +99,7 @@ func (t *Table) UnlinkAll(tx store.Tx, g dtyp.GUID, limit int) (more bool, err e
 			}
 		}
 	}
-	return len(found) > limit, nil
+	return false, nil
 }
 
 // linkRow is a link of whatever attribute.

@@ -251,7 +251,7 @@ func limits(t *testing.T, s store.Store) {
 	update(t, s, func(tx store.Tx) error {
 		for range 3 { // The same keys again cost nothing more.
 			for i := range store.MaxOps - 1 {
-				if err := tx.Put(fmt.Appendf(nil, "k%03d", i), make([]byte, 1000)); err != nil {
+				if err := tx.Put(fmt.Appendf(nil, "k%03d", i), make([]byte, store.MaxBytes/store.MaxOps-10)); err != nil {
 					return err
 				}
 			}
