@@ -6,7 +6,7 @@
 //
 // The contract is made for an engine that several controllers share over a
 // network and that detects conflicts when a transaction commits, although the
-// engines here take one writer at a time. That is why a transaction is small,
+// engines here take one writer at a time. That is why a transaction has limits,
 // why its closure may run twice, and why an item carries the revision at which
 // it was last written instead of a counter that the writer would have to know
 // in advance. Read [Store] first.
