@@ -81,6 +81,7 @@ type GMSA struct {
 	// Readers is msDS-GroupMSAMembership; nil where unreadable. Who is granted
 	// ReadProperty in it may retrieve the password.
 	Readers *secdesc.SecurityDescriptor
+	readers string // as it was read: what an edit takes the place of
 }
 
 // accountAttrs are the attributes of an Account. None of them makes the
@@ -151,7 +152,7 @@ func parseAccount(e *ldap.Entry) (Account, error) {
 		a.MSA = &GMSA{
 			Interval: int(r.number("msDS-ManagedPasswordInterval")),
 			ID:       r.passwordID("msDS-ManagedPasswordId"), PreviousID: r.passwordID("msDS-ManagedPasswordPreviousId"),
-			Readers: r.securityDescriptor("msDS-GroupMSAMembership"),
+			Readers: r.securityDescriptor(readersAttr), readers: r.string(readersAttr),
 		}
 	}
 	if r.err != nil {

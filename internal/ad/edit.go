@@ -122,6 +122,47 @@ type Change struct {
 // them meaning that it has none.
 func Replace(attr string, values ...string) Change { return Change{ReplaceValues, attr, values} }
 
+// exchange are the changes that put a value in the place of the one that was read, of
+// an attribute that has one at most. The request that has them fails with a conflict
+// if it is no longer there: of two who edit one value, the second sees what the first
+// wrote.
+func exchange(attr, old, value string) []Change {
+	if old == value {
+		return nil
+	}
+	add := Change{AddValues, attr, []string{value}}
+	if old == "" {
+		return []Change{add}
+	}
+	return []Change{{RemoveValues, attr, []string{old}}, add}
+}
+
+// conflictTries bounds how often an edit is begun anew. In each round one of those
+// who compete for a value gets through.
+const conflictTries = 32
+
+// unlessChanged does an edit that reads, and writes by [exchange], again for as long as
+// others are faster.
+func unlessChanged(ctx context.Context, edit func() error) error {
+	for try := 1; ; try++ {
+		err := edit()
+		if !isConflict(err) || ctx.Err() != nil {
+			return err
+		}
+		if try == conflictTries {
+			return fmt.Errorf("others change it all the time; nothing was changed here: %w", err)
+		}
+	}
+}
+
+// isConflict reports whether the value of an [exchange] was no longer there
+// (noSuchAttribute), or another was already where there was none
+// (attributeOrValueExists).
+func isConflict(err error) bool {
+	e, ok := errors.AsType[*ldapc.Error](err)
+	return ok && (e.Code == ldap.LDAPResultNoSuchAttribute || e.Code == ldap.LDAPResultAttributeOrValueExists)
+}
+
 // modify makes the changes in one request: all of them or none.
 func (d *desk) modify(ctx context.Context, dn string, changes []Change, controls ...ldap.Control) error {
 	if len(changes) == 0 {

@@ -75,36 +75,45 @@ func (s *Session) RemoveReaders(ctx context.Context, account string, principals 
 }
 
 // editReaders changes the entries of some principals in the descriptor and leaves
-// all others in their place.
+// all others in their place, those too that another administrator writes meanwhile.
 func (s *Session) editReaders(ctx context.Context, account string, principals []string, edit func(*secdesc.ACL, dtyp.SID) bool) (Account, []dtyp.SID, error) {
 	var a Account
 	var changed []dtyp.SID
-	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) (err error) {
-		if a, err = d.serviceAccount(ctx, account); err != nil {
-			return err
-		}
-		if a.Kind != KindGMSA {
-			return fmt.Errorf("%s is a %v: %w", a.DN, a.Kind, ErrNotGMSA)
-		}
+	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) error {
 		sids, err := d.sids(ctx, principals)
 		if err != nil {
 			return err
 		}
-		sd := editable(a.MSA.Readers)
-		for _, sid := range sids {
-			if edit(sd.DACL, sid) {
-				changed = append(changed, sid)
-			}
-		}
-		if len(changed) == 0 {
-			return nil
-		}
-		if err := d.writeReaders(ctx, a, sd); err != nil {
+		return unlessChanged(ctx, func() (err error) {
+			a, changed, err = d.editReadersOnce(ctx, account, sids, edit)
 			return err
-		}
-		a, err = d.account(ctx, a.DN)
-		return err
+		})
 	})
+	return a, changed, err
+}
+
+// editReadersOnce fails with a conflict when somebody else was faster.
+func (d *desk) editReadersOnce(ctx context.Context, account string, sids []dtyp.SID, edit func(*secdesc.ACL, dtyp.SID) bool) (Account, []dtyp.SID, error) {
+	a, err := d.serviceAccount(ctx, account)
+	if err != nil {
+		return a, nil, err
+	}
+	if a.Kind != KindGMSA {
+		return a, nil, fmt.Errorf("%s is a %v: %w", a.DN, a.Kind, ErrNotGMSA)
+	}
+	sd := editable(a.MSA.Readers)
+	changed := slices.DeleteFunc(slices.Clone(sids), func(sid dtyp.SID) bool { return !edit(sd.DACL, sid) })
+	if len(changed) == 0 {
+		return a, nil, nil
+	}
+	changes, err := exchangeReaders(a, sd)
+	if err != nil {
+		return a, nil, err
+	}
+	if err := denied(d.modify(ctx, a.DN, changes), "write "+readersAttr, a.DN); err != nil {
+		return a, nil, err
+	}
+	a, err = d.account(ctx, a.DN)
 	return a, changed, err
 }
 
@@ -122,15 +131,17 @@ func editable(sd *secdesc.SecurityDescriptor) *secdesc.SecurityDescriptor {
 	return sd
 }
 
-func (d *desk) writeReaders(ctx context.Context, a Account, sd *secdesc.SecurityDescriptor) error {
+// exchangeReaders are the changes that put a descriptor in the place of the one that
+// was read.
+func exchangeReaders(a Account, sd *secdesc.SecurityDescriptor) ([]Change, error) {
 	b, err := sd.Append(nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return denied(d.modify(ctx, a.DN, []Change{Replace(readersAttr, string(b))}), "write "+readersAttr, a.DN)
+	return exchange(readersAttr, a.MSA.readers, string(b)), nil
 }
 
-// replaceReaders is the change after which the principals, and of those that are
+// replaceReaders are the changes after which the principals, and of those that are
 // granted it by an entry of their own only they, may retrieve the password.
 func (d *desk) replaceReaders(ctx context.Context, a Account, principals []string) ([]Change, error) {
 	sids, err := d.sids(ctx, principals)
@@ -139,11 +150,7 @@ func (d *desk) replaceReaders(ctx context.Context, a Account, principals []strin
 	}
 	sd := editable(a.MSA.Readers)
 	SetTrustees(sd.DACL, secdesc.ReadManagedPassword, sids)
-	b, err := sd.Append(nil)
-	if err != nil {
-		return nil, err
-	}
-	return []Change{Replace(readersAttr, string(b))}, nil
+	return exchangeReaders(a, sd)
 }
 
 // SetTrustees makes want, and nobody else, the ones whom the list grants the right

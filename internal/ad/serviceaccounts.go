@@ -414,20 +414,32 @@ type ServiceAccountEdit struct {
 func (s *Session) SetServiceAccount(ctx context.Context, name string, edit ServiceAccountEdit) (Account, error) {
 	var a Account
 	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) (err error) {
-		if a, err = d.serviceAccount(ctx, name); err != nil {
+		set := func() error {
+			a, err = d.setServiceAccount(ctx, name, edit)
 			return err
 		}
-		changes, err := d.serviceAccountChanges(ctx, a, edit)
-		if err != nil {
-			return err
+		if edit.Readers == nil {
+			// What the caller's own changes may run into is not for us to repeat.
+			return set()
 		}
-		if err := denied(d.modify(ctx, a.DN, changes), "write the properties of the account", a.DN); err != nil {
-			return err
-		}
-		a, err = d.account(ctx, a.GUID.String())
-		return err
+		return unlessChanged(ctx, set)
 	})
 	return a, err
+}
+
+func (d *desk) setServiceAccount(ctx context.Context, name string, edit ServiceAccountEdit) (Account, error) {
+	a, err := d.serviceAccount(ctx, name)
+	if err != nil {
+		return Account{}, err
+	}
+	changes, err := d.serviceAccountChanges(ctx, a, edit)
+	if err != nil {
+		return Account{}, err
+	}
+	if err := denied(d.modify(ctx, a.DN, changes), "write the properties of the account", a.DN); err != nil {
+		return Account{}, err
+	}
+	return d.account(ctx, a.GUID.String())
 }
 
 func (d *desk) serviceAccountChanges(ctx context.Context, a Account, edit ServiceAccountEdit) ([]Change, error) {
