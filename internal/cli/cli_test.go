@@ -285,7 +285,7 @@ func TestKDCsOf(t *testing.T) {
     .contoso.com = CONTOSO.COM
 `
 	got := kdcsOf(conf, "CONTOSO.COM")
-	if want := []string{"dc1.contoso.com", "2001:db8::1", "192.0.2.1"}; !slices.Equal(got, want) {
+	if want := []string{"dc1.contoso.com", "[2001:db8::1]:9189", "192.0.2.1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := kdcsOf(conf, "OTHER.COM"); len(got) != 0 {

@@ -2,14 +2,17 @@ package cli
 
 import (
 	"net"
+	"strconv"
 	"strings"
+
+	"github.com/opengmsa/opengmsa/internal/locate"
 )
 
 // maxKrb5Conf bounds a krb5.conf, in bytes.
 const maxKrb5Conf = 1 << 20
 
-// kdcsOf lists the hosts of the KDCs that a krb5.conf has for a realm, without
-// their ports. It reads the plain form that leases have, with one relation a
+// kdcsOf lists the controllers of the KDCs that a krb5.conf has for a realm, in the
+// form of --dc. It reads the plain form that leases have, with one relation a
 // line; what it does not understand it passes over.
 func kdcsOf(conf, realm string) []string {
 	var hosts []string
@@ -25,16 +28,27 @@ func kdcsOf(conf, realm string) []string {
 			current = strings.TrimSpace(strings.TrimRight(line, "={ \t"))
 		case section == "realms" && current == realm:
 			if key, value, ok := strings.Cut(line, "="); ok && strings.TrimSpace(key) == "kdc" {
-				hosts = append(hosts, hostOnly(strings.TrimSpace(value)))
+				hosts = append(hosts, controllerOf(strings.TrimSpace(value)))
 			}
 		}
 	}
 	return hosts
 }
 
-func hostOnly(s string) string {
-	if host, _, err := net.SplitHostPort(s); err == nil {
+// controllerOf is the controller of a KDC: a host, and where its KDC has another
+// port than the standard one, as that of gmsa dc serve --port-offset, the LDAP port
+// that goes with it.
+func controllerOf(kdc string) string {
+	host, text, err := net.SplitHostPort(kdc)
+	if err != nil {
+		return kdc
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
 		return host
 	}
-	return s
+	if server, ok := locate.OfKerberos(host, uint16(port)); ok {
+		return server
+	}
+	return host
 }

@@ -141,6 +141,7 @@ func (d *discovery) explicit(ctx context.Context) []candidate {
 		ports := d.cfg.Ports
 		if srv.port != 0 {
 			ports.LDAP = srv.port
+			ports = ports.or(moved(srv.port))
 		}
 		addrs := []netip.Addr{srv.addr}
 		if srv.host != "" {

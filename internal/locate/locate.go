@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -38,6 +39,33 @@ func (p Ports) or(o Ports) Ports {
 		return b
 	}
 	return Ports{fill(p.Kerberos, o.Kerberos), fill(p.LDAP, o.LDAP), fill(p.LDAPS, o.LDAPS), fill(p.Kpasswd, o.Kpasswd), fill(p.GC, o.GC)}
+}
+
+// moved are the standard ports as a controller has them that was started with a port
+// offset, such as one without the right to use ports below 1024: all lie as far from
+// their standard as LDAP's does. One that would lie beyond the last port is the standard
+// one.
+func moved(ldap uint16) Ports {
+	move := func(standard uint16) uint16 {
+		port := int(standard) + int(ldap) - int(standardPorts.LDAP)
+		if ldap < standardPorts.LDAP || port > math.MaxUint16 {
+			return standard
+		}
+		return uint16(port)
+	}
+	s := standardPorts
+	return Ports{Kerberos: move(s.Kerberos), LDAP: ldap, LDAPS: move(s.LDAPS), Kpasswd: move(s.Kpasswd), GC: move(s.GC)}
+}
+
+// OfKerberos is the element of [Config.Servers] for a controller whose KDC has a port that
+// is not the standard one. ok is false for the standard port, and for one that no offset
+// explains.
+func OfKerberos(host string, port uint16) (server string, ok bool) {
+	ldap := int(port) + int(standardPorts.LDAP) - int(standardPorts.Kerberos)
+	if port <= standardPorts.Kerberos || ldap > math.MaxUint16 {
+		return "", false
+	}
+	return net.JoinHostPort(host, strconv.Itoa(ldap)), true
 }
 
 // Service is one of a controller's services.
@@ -101,7 +129,8 @@ type Config struct {
 	// Domain is the domain's DNS name.
 	Domain string
 	// Servers are the controllers to use instead of those that DNS names:
-	// host, host:port, address or [address]:port, the port being LDAP's.
+	// host, host:port, address or [address]:port, the port being LDAP's. One that is
+	// not 389 says that the controller's other ports lie as far from their standard.
 	Servers []string
 	// Site is the site to look in first; empty means the one that the first
 	// controller reports.
