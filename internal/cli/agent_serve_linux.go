@@ -79,7 +79,7 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	events, err := openEvents(cfg.EventLog)
+	events, err := a.openEvents(cfg.EventLog)
 	if err != nil {
 		return fmt.Errorf("event log: %w", err)
 	}
@@ -99,8 +99,8 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 }
 
 // openEvents opens the CCG log, and makes its directory.
-func openEvents(c config.EventLog) (*event.Log, error) {
-	cfg := event.Config{Path: c.Path, MaxSize: c.MaxSize, MaxFiles: c.MaxFiles, Journal: c.Journal}
+func (a *app) openEvents(c config.EventLog) (*event.Log, error) {
+	cfg := event.Config{Path: c.Path, MaxSize: c.MaxSize, MaxFiles: c.MaxFiles, Journal: c.Journal, Now: a.env.Now}
 	if c.Path == "none" {
 		cfg.Path = ""
 	}

@@ -55,7 +55,7 @@ func (a *app) runInProcess(ctx context.Context, o runOptions, j job) (err error)
 		Config: cfg, Log: log, Now: a.env.Now, Version: buildVersion().Version,
 		Identities: identity.New(identity.Options{Log: log, Now: a.env.Now}),
 	}
-	if events, err := openEvents(cfg.EventLog); err == nil { // an ordinary user may have none
+	if events, err := a.openEvents(cfg.EventLog); err == nil { // an ordinary user may have none
 		ac.Events = events
 		defer func() { _ = events.Close() }()
 	}
