@@ -95,7 +95,10 @@ func detail(ctx context.Context, s *ad.Session, x ad.Account) (serviceAccountVie
 }
 
 func (v serviceAccountView) write(w io.Writer) error {
-	interval, rollover, set := "", "", ""
+	interval, rollover, set, version := "", "", "", ""
+	if v.KVNO > 0 {
+		version = fmt.Sprint(v.KVNO)
+	}
 	if v.Interval > 0 {
 		interval = fmt.Sprintf("%d days", v.Interval)
 	}
@@ -107,7 +110,7 @@ func (v serviceAccountView) write(w io.Writer) error {
 	}
 	err := fields(w, "account", v.Name, "kind", v.Kind, "DNS host name", v.DNSHostName, "description", v.Description, "enabled", yesNo(v.Enabled),
 		"flags", v.Flags, "encryption types", v.EncTypes, "SPNs", strings.Join(v.SPNs, ", "), "password interval", interval,
-		"password set", set, "next rollover", rollover, "root key", v.RootKey, "computer", v.Computer, "object", v.DN, "SID", v.SID)
+		"password set", set, "key version", version, "next rollover", rollover, "root key", v.RootKey, "computer", v.Computer, "object", v.DN, "SID", v.SID)
 	if err != nil {
 		return err
 	}
