@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help test test-quick demo bench microbench fuzz lint build generate clean
+.PHONY: help test test-quick demo demo-samba bench microbench fuzz lint build generate clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -14,8 +14,11 @@ test: ## everything, against real peers; on Debian 12 or newer as root it instal
 test-quick: ## what needs no peer, no root and no network; under a minute
 	@set -o pipefail; GMSA_LAB_OFF=1 go test -short -json ./... | go run ./internal/lab/testreport
 
-demo: ## the journey from a credential spec to a database session, on real servers
-	@scripts/demo.sh
+demo: ## the whole story on this machine in seconds: no root, no network, nothing installed
+	@scripts/demo.sh $(DEMO_ARGS)
+
+demo-samba: ## the journey from a credential spec to a database session, on real servers
+	@scripts/demo-samba.sh
 
 bench: ## the figures of the benchmarks, side by side with the peers'
 	@scripts/bench.sh $(BENCH_ARGS)

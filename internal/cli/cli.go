@@ -75,6 +75,9 @@ func Run(ctx context.Context, args []string, env Env) int {
 	return int(codeOf(err))
 }
 
+// socketVariable names the agent's socket for all commands of a shell.
+const socketVariable = "GMSA_SOCKET"
+
 // app is one run of the program.
 type app struct {
 	env    Env
@@ -107,7 +110,7 @@ Exit codes:
 	root.SetErr(a.env.Stderr)
 	root.SetHelpCommand(a.help())
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentFlags().StringVar(&a.socket, "socket", "", "the agent's socket (default "+agentapi.DefaultSocket+")")
+	root.PersistentFlags().StringVar(&a.socket, "socket", a.env.Getenv(socketVariable), "the agent's socket (default $"+socketVariable+" or "+agentapi.DefaultSocket+")")
 	root.AddCommand(
 		a.verify(),
 		a.nltest(),
@@ -125,6 +128,7 @@ Exit codes:
 		a.pwsh(),
 		a.cmdlet(),
 		a.dc(),
+		a.demo(),
 		a.run(),
 		a.version(),
 		a.completion(),

@@ -23,7 +23,7 @@ type narrator struct {
 	started time.Time
 }
 
-// newNarrator writes to the terminal for make demo and to the test's log otherwise.
+// newNarrator writes to the terminal for make demo-samba and to the test's log otherwise.
 func newNarrator(t *testing.T) *narrator {
 	n := &narrator{t: t, out: t.Output(), started: time.Now()}
 	if os.Getenv("GMSA_DEMO") == "1" {

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package demo
+
+import (
+	"context"
+	"errors"
+)
+
+// Run tells no story here.
+func Run(context.Context, Config) (Report, error) {
+	return Report{}, errors.New("gmsa demo needs Linux, as the credential guard does")
+}
