@@ -1,5 +1,5 @@
 #!/bin/bash
-# setup.sh prepares this machine for make test and make demo: it checks Go and, on
+# setup.sh prepares this machine for make test and make demo-samba: it checks Go and, on
 # Debian 12 or newer as root, installs the peers that the tests run against. It says
 # first what it will do. Elsewhere it installs nothing: tests without a peer skip.
 set -eu
