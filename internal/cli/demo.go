@@ -55,7 +55,7 @@ for a look from another terminal until Ctrl-C.`,
 func (a *app) runScript(ctx context.Context, args []string) error {
 	path, ok := demo.ReadScript(args[0])
 	if !ok {
-		return failure(Usage, fmt.Errorf("gmsa demo has no command %q", args[0])).hint("gmsa demo --help")
+		return failure(Usage, fmt.Errorf("the demo has no command %q", args[0])).hint("gmsa demo --help")
 	}
 	clock, err := demo.OpenClock(path)
 	if err != nil {

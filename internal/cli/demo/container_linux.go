@@ -51,7 +51,7 @@ func static(program string) error {
 	defer func() { _ = f.Close() }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return errors.New("this gmsa needs shared libraries (CGO_ENABLED=0 go build makes one that does not)")
+			return errors.New("this program needs shared libraries, which a root of one file has not (CGO_ENABLED=0 go build needs none)")
 		}
 	}
 	return nil

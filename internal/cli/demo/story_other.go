@@ -9,5 +9,5 @@ import (
 
 // Run tells no story here.
 func Run(context.Context, Config) (Report, error) {
-	return Report{}, errors.New("gmsa demo needs Linux, as the credential guard does")
+	return Report{}, errors.New("the demo needs Linux, as the credential guard does")
 }
