@@ -87,7 +87,7 @@ const tableHost = "tblhost$"
 
 func TestWhoGetsAManagedPassword(t *testing.T) {
 	t.Run("Samba", func(t *testing.T) { testTable(t, lab.Samba(t, lab.SambaConfig{Private: true}), false) })
-	t.Run("gmsa", func(t *testing.T) { testTable(t, lab.Own(t, lab.OwnConfig{}), true) })
+	t.Run("gmsa", func(t *testing.T) { testTable(t, lab.Own(t, lab.OwnConfig{Private: true}), true) })
 }
 
 func testTable(t *testing.T, dc *lab.DC, own bool) {
@@ -120,7 +120,11 @@ func testTable(t *testing.T, dc *lab.DC, own bool) {
 // which gets a new ticket and a new bind after the directory withheld a
 // password.
 func TestRefreshIsEnoughForAHostThatWasAdded(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+	t.Run("Samba", func(t *testing.T) { testRefresh(t, lab.Samba(t, lab.SambaConfig{})) })
+	t.Run("gmsa", func(t *testing.T) { testRefresh(t, lab.Own(t, lab.OwnConfig{})) })
+}
+
+func testRefresh(t *testing.T, dc *lab.DC) {
 	dc.AddComputer(t, "late")
 	dc.AddGroup(t, "LateHosts", lab.GlobalGroup)
 	dc.AddGMSA(t, lab.GMSA{Name: "lateapp", Readers: []string{"LateHosts"}})

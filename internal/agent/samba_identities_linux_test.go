@@ -254,8 +254,9 @@ func TestALeaseOfTwoRealDomains(t *testing.T) {
 
 // The host's groups count as they were when its ticket was issued: a host that is
 // added to the group while the agent holds a ticket gets the next lease at once.
-func TestAHostAddedToTheGroupWhileTheAgentRuns(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestAHostAddedToTheGroupWhileTheAgentRuns(t *testing.T) { onBoth(t, false, aHostIsAdded) }
+
+func aHostIsAdded(t *testing.T, dc *lab.DC) {
 	dc.AddGroup(t, "AgentHosts", lab.GlobalGroup)
 	dc.AddGMSA(t, lab.GMSA{Name: "grouped1", Readers: []string{"AgentHosts"}})
 	g := startOnSamba(t, dc)
@@ -272,7 +273,10 @@ func TestAHostAddedToTheGroupWhileTheAgentRuns(t *testing.T) {
 // from the KDC, and tells it to MIT's programs by the cache.
 func TestAHostWhoseClockIsWrong(t *testing.T) {
 	lab.Need(t, "klist", "kvno")
-	dc := lab.Samba(t, lab.SambaConfig{Clock: true})
+	onBoth(t, true, clocksDiffer)
+}
+
+func clocksDiffer(t *testing.T, dc *lab.DC) {
 	for _, offset := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
 		t.Run(offset.String(), func(t *testing.T) {
 			dc.SetClock(t, offset)

@@ -45,6 +45,13 @@ domains:
 `
 }
 
+// onBoth runs a test on Samba and on our own controller, which are told apart by nothing
+// but their answers.
+func onBoth(t *testing.T, clock bool, test func(t *testing.T, dc *lab.DC)) {
+	t.Run("Samba", func(t *testing.T) { test(t, lab.Samba(t, lab.SambaConfig{Clock: clock})) })
+	t.Run("gmsa", func(t *testing.T) { test(t, lab.Own(t, lab.OwnConfig{Clock: clock})) })
+}
+
 // startWith runs an agent with this configuration.
 func startWith(t *testing.T, domains string) *sambaGuard {
 	t.Helper()
@@ -149,9 +156,12 @@ func asOwner(t *testing.T, l *agentapi.Lease, name string, args ...string) strin
 
 // MIT's programs use a lease of a real domain, as a user without rights: the
 // ticket, both keytabs and the krb5.conf.
-func TestMITUsesALeaseOfSamba(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestMITUsesALease(t *testing.T) {
 	lab.Need(t, "klist", "kvno", "kinit")
+	onBoth(t, false, mitUsesALease)
+}
+
+func mitUsesALease(t *testing.T, dc *lab.DC) {
 	g := startOnSamba(t, dc)
 	l, err := g.lease(t, `CONTOSO\WebApp01$`, 1234)
 	if err != nil {
@@ -184,8 +194,9 @@ func TestMITUsesALeaseOfSamba(t *testing.T) {
 
 // An account that this host may not read, and then may: the next lease is given
 // without a restart.
-func TestAReaderAddedWhileTheAgentRuns(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestAReaderAddedWhileTheAgentRuns(t *testing.T) { onBoth(t, false, aReaderIsAdded) }
+
+func aReaderIsAdded(t *testing.T, dc *lab.DC) {
 	dc.AddGMSA(t, lab.GMSA{Name: "agentlater", Readers: []string{"web2$"}})
 	g := startOnSamba(t, dc)
 	_, err := g.lease(t, "agentlater", 0)

@@ -266,7 +266,10 @@ func (w *wayfarer) renewIdentities() {
 // does so in package account, with more instants of doubt.
 func TestALeaseGoesThroughRollovers(t *testing.T) {
 	lab.Need(t, "kinit", "kvno", "klist")
-	dc := lab.Samba(t, lab.SambaConfig{Clock: true})
+	onBoth(t, true, leaseGoesThroughRollovers)
+}
+
+func leaseGoesThroughRollovers(t *testing.T, dc *lab.DC) {
 	kdc, err := kclient.New(kclient.Config{Realm: lab.Realm, KDCs: kclient.StaticKDCs(dc.IP.String()), Now: dc.Now})
 	if err != nil {
 		t.Fatal(err)

@@ -165,8 +165,11 @@ const (
 // AddGroup makes a group in CN=Users with the accounts as members.
 func (d *DC) AddGroup(t testing.TB, name string, kind int, members ...string) {
 	t.Helper()
-	record := fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, d.BaseDN, name, kind)
-	d.Modify(t, record+d.memberLines(t, members))
+	d.Modify(t, d.groupRecord(name, kind)+d.memberLines(t, members))
+}
+
+func (d *DC) groupRecord(name string, kind int) string {
+	return fmt.Sprintf("dn: CN=%s,CN=Users,%s\nobjectClass: group\nsAMAccountName: %s\ngroupType: %d\n", name, d.BaseDN, name, kind)
 }
 
 // AddMembers adds accounts to a group; RemoveMembers removes them.
@@ -206,10 +209,13 @@ func (d *DC) AddUser(t testing.TB, name, password string) {
 // AddComputer makes a host account in CN=Computers with [ComputerPassword].
 func (d *DC) AddComputer(t testing.TB, name string) {
 	t.Helper()
-	name = strings.TrimSuffix(name, "$")
-	d.Modify(t, fmt.Sprintf("dn: CN=%s,CN=Computers,%s\nobjectClass: computer\nsAMAccountName: %s$\ndNSHostName: %s.%s\n"+
+	d.Modify(t, d.computerRecord(strings.TrimSuffix(name, "$")))
+}
+
+func (d *DC) computerRecord(name string) string {
+	return fmt.Sprintf("dn: CN=%s,CN=Computers,%s\nobjectClass: computer\nsAMAccountName: %s$\ndNSHostName: %s.%s\n"+
 		"servicePrincipalName: HOST/%s.%s\nservicePrincipalName: HOST/%s\nuserAccountControl: 4096\nmsDS-SupportedEncryptionTypes: 28\n%s",
-		name, d.BaseDN, name, name, d.DNSDomain, name, d.DNSDomain, name, ldifLine("unicodePwd", quotedUTF16(ComputerPassword(name)))))
+		name, d.BaseDN, name, name, d.DNSDomain, name, d.DNSDomain, name, ldifLine("unicodePwd", quotedUTF16(ComputerPassword(name))))
 }
 
 // SetPassword sets the password of an account with a stored one.
@@ -234,58 +240,66 @@ func (d *DC) AddGMSA(t testing.TB, g GMSA) {
 	if g.Interval == 0 {
 		g.Interval = 1
 	}
+	d.Modify(t, d.gmsaRecord(g, d.sids(t, g.Readers)...))
+}
+
+// gmsaRecord makes the account, with the SIDs of its readers.
+func (d *DC) gmsaRecord(g GMSA, readers ...string) string {
 	record := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
-		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n"+
-		"%s", g.Name, d.BaseDN, g.Name, strings.ToLower(g.Name), d.DNSDomain, g.Interval, ldifLine("msDS-GroupMSAMembership", d.readers(t, g.Readers)))
-	var attrs strings.Builder
+		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n",
+		g.Name, d.BaseDN, g.Name, strings.ToLower(g.Name), d.DNSDomain, g.Interval)
+	record += ldifLine("msDS-GroupMSAMembership", readersDescriptor(readers)) + ldifLines("servicePrincipalName", g.SPNs...)
 	for _, name := range slices.Sorted(maps.Keys(g.Attrs)) {
-		attrs.WriteString(ldifLine(name, g.Attrs[name]))
+		record += ldifLine(name, g.Attrs[name])
 	}
-	d.Modify(t, record+ldifLines("servicePrincipalName", g.SPNs...)+attrs.String())
+	return record
 }
 
 // SetReaders replaces the accounts that may retrieve a gMSA's password.
 func (d *DC) SetReaders(t testing.TB, gmsa string, readers ...string) {
 	t.Helper()
-	d.Replace(t, strings.TrimSuffix(gmsa, "$")+"$", "msDS-GroupMSAMembership", d.readers(t, readers))
+	d.Replace(t, strings.TrimSuffix(gmsa, "$")+"$", "msDS-GroupMSAMembership", readersDescriptor(d.sids(t, readers)))
 }
 
-// readers is the descriptor O:SYD:(A;;RP;;;SID)… in its binary form, which ldb's tools leave
-// as it is ([MS-DTYP] 2.4.6).
-func (d *DC) readers(t testing.TB, readers []string) string {
+func (d *DC) sids(t testing.TB, accounts []string) []string {
 	t.Helper()
+	sids := make([]string, len(accounts))
+	for i, a := range accounts {
+		sids[i] = d.Attr(t, a, "objectSid")
+	}
+	return sids
+}
+
+// readersDescriptor is the descriptor O:SYD:(A;;RP;;;SID)… in its binary form, which ldb's
+// tools leave as it is ([MS-DTYP] 2.4.6).
+func readersDescriptor(sids []string) string {
 	var aces []byte
-	for _, r := range readers {
-		sid, err := binarySID(d.Attr(t, r, "objectSid"))
-		d.must(t, err)
+	for _, text := range sids {
+		sid := binarySID(text)
 		aces = append(aces, 0, 0) // ACCESS_ALLOWED_ACE, no flags
 		aces = binary.LittleEndian.AppendUint16(aces, uint16(8+len(sid)))
 		aces = binary.LittleEndian.AppendUint32(aces, 0x10) // ADS_RIGHT_DS_READ_PROP
 		aces = append(aces, sid...)
 	}
-	owner, err := binarySID("S-1-5-18")
-	d.must(t, err)
+	owner := binarySID("S-1-5-18")
 	sd := []byte{1, 0, 0x04, 0x80} // revision 1; SE_DACL_PRESENT, SE_SELF_RELATIVE
 	for _, offset := range []int{20, 0, 0, 20 + len(owner)} {
 		sd = binary.LittleEndian.AppendUint32(sd, uint32(offset))
 	}
 	sd = append(append(sd, owner...), 2, 0) // the ACL's revision
 	sd = binary.LittleEndian.AppendUint16(sd, uint16(8+len(aces)))
-	sd = binary.LittleEndian.AppendUint32(sd, uint32(len(readers)))
+	sd = binary.LittleEndian.AppendUint32(sd, uint32(len(sids)))
 	return string(append(sd, aces...))
 }
 
-// binarySID is a SID from its text ([MS-DTYP] 2.4.2).
-func binarySID(text string) ([]byte, error) {
+// binarySID is a SID from its text, as a directory has given it ([MS-DTYP] 2.4.2).
+func binarySID(text string) []byte {
 	parts := strings.Split(text, "-")
-	if len(parts) < 4 || parts[0] != "S" || parts[1] != "1" {
-		return nil, fmt.Errorf("%q is no SID", text)
-	}
 	b := []byte{1, byte(len(parts) - 3), 0, 0}
 	for i, part := range parts[2:] {
 		n, err := strconv.ParseUint(part, 10, 32)
 		if err != nil {
-			return nil, fmt.Errorf("%q is no SID: %w", text, err)
+			panic(fmt.Sprintf("lab: %q is no SID: %v", text, err))
 		}
 		if i == 0 { // the authority, of 48 bits and big-endian
 			b = binary.BigEndian.AppendUint32(b, uint32(n))
@@ -293,7 +307,7 @@ func binarySID(text string) ([]byte, error) {
 		}
 		b = binary.LittleEndian.AppendUint32(b, uint32(n))
 	}
-	return b, nil
+	return b
 }
 
 // clockEnv gives the database tools the controller's clock.

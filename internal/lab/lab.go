@@ -44,7 +44,6 @@ var packages = map[string]string{
 	"dig":             "bind9-dnsutils",
 	"faketime":        "faketime",
 	"getent":          "libc-bin",
-	"go":              "golang (see scripts/setup.sh)",
 	"host":            "bind9-host",
 	"initdb":          "postgresql",
 	"ip":              "iproute2",

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -18,8 +19,11 @@ const (
 	clockedProgram = "github.com/opengmsa/opengmsa/internal/lab/clocked"
 )
 
-// OwnConfig says what kind of controller of our own a test needs.
+// OwnConfig says what kind of controller of our own a test needs. The zero value is the
+// shared one.
 type OwnConfig struct {
+	// Private gives the test a domain of its own. Clock implies it.
+	Private bool
 	// Clock lets the test move the controller's clock, see [DC.SetClock].
 	Clock bool
 }
@@ -38,14 +42,26 @@ func Own(t testing.TB, cfg OwnConfig) *DC {
 		Need(t, "libfaketime") // for programs beside the controller
 		program = clockedProgram
 	}
-	dc, err := openOwn(SambaConfig{Private: true, Clock: cfg.Clock}, program)
+	open := func() (*DC, error) { return openOwn(SambaConfig{Private: true, Clock: cfg.Clock}, program) }
+	var dc *DC
+	var err error
+	if cfg.Private || cfg.Clock {
+		dc, err = open()
+	} else {
+		sharedOwn.once.Do(func() { sharedOwn.dc, sharedOwn.err = open() })
+		dc, err = sharedOwn.dc, sharedOwn.err
+	}
 	if err != nil {
 		t.Fatalf("lab: start gmsa dc serve: %v", err)
 	}
-	dc.closeAfter(t)
-	dc.seedOwn(t)
+	if dc != sharedOwn.dc {
+		dc.closeAfter(t)
+	}
 	return dc
 }
+
+// sharedOwn is to Own what shared is to Samba.
+var sharedOwn sharedDC
 
 func openOwn(cfg SambaConfig, program string) (*DC, error) {
 	d, err := newDC(cfg, Realm, "dc1")
@@ -78,7 +94,10 @@ func (d *DC) makeOwn(program string) (err error) {
 	if _, err := run(d.ownEnv(), "", d.own, "dc", "init", "--domain", d.DNSDomain, "--data", d.ownData(), "--admin-password-file", password); err != nil {
 		return err
 	}
-	return d.start()
+	if err := d.start(); err != nil {
+		return err
+	}
+	return d.seedOwn()
 }
 
 func (d *DC) ownData() string { return d.Dir + "/data" }
@@ -102,14 +121,26 @@ func (d *DC) ownDatabase() []string {
 }
 
 // seedOwn makes the accounts that a domain of Samba's has from its snapshot.
-func (d *DC) seedOwn(t testing.TB) {
-	t.Helper()
+func (d *DC) seedOwn() error {
+	var hosts strings.Builder
 	for _, host := range []string{"web1", "web2", "evil1"} {
-		d.AddComputer(t, host)
+		hosts.WriteString(d.computerRecord(host) + "\n")
 	}
-	d.AddGroup(t, "WebHosts", GlobalGroup, "web1$")
-	d.AddGMSA(t, GMSA{Name: "webapp01", Interval: 30, Readers: []string{"WebHosts", "web2$"}, SPNs: []string{"HTTP/webapp01.contoso.com", "http/webapp01"}})
-	d.AddGMSA(t, GMSA{Name: "webapp02", Readers: []string{"WebHosts"}})
+	hosts.WriteString(d.groupRecord("WebHosts", GlobalGroup) + "member: CN=web1,CN=Computers," + d.BaseDN + "\n")
+	if err := d.modify(hosts.String()); err != nil {
+		return err
+	}
+	sids := map[string]string{}
+	for _, reader := range []string{"WebHosts", "web2$"} {
+		found, err := ldbSearch(d.database(), d.smbConf(), d.BaseDN, "(sAMAccountName="+reader+")", "objectSid")
+		if err != nil || len(found) != 1 {
+			return errors.Join(err, fmt.Errorf("%d accounts called %s", len(found), reader))
+		}
+		sids[reader] = found[0].Value("objectSid")
+	}
+	accounts := d.gmsaRecord(GMSA{Name: "webapp01", Interval: 30, SPNs: []string{"http/webapp01.contoso.com", "http/webapp01"}}, sids["WebHosts"], sids["web2$"]) +
+		"\n" + d.gmsaRecord(GMSA{Name: "webapp02", Interval: 1}, sids["WebHosts"])
+	return d.modify(accounts)
 }
 
 // programs are those that were built for the tests of this process, by import path.

@@ -98,13 +98,16 @@ type DC struct {
 	proc  *process // nil while stopped
 }
 
-// shared is the controller that the tests of this process have in common. It is the
-// lab's only package-level state: tests of a package have no other place to meet.
-var shared = struct {
+// sharedDC is a controller that the tests of this process have in common.
+type sharedDC struct {
 	once sync.Once
 	dc   *DC
 	err  error
-}{}
+}
+
+// shared is Samba's. With the one of [Own] it is the lab's only package-level state: tests
+// of a package have no other place to meet.
+var shared sharedDC
 
 // Samba gives the test a running domain controller.
 func Samba(t testing.TB, cfg SambaConfig) *DC {
@@ -354,7 +357,7 @@ func (d *DC) Pause(t testing.TB) { t.Helper(); d.must(t, d.proc.signal(sigStop))
 func (d *DC) Resume(t testing.TB) { t.Helper(); d.must(t, d.proc.signal(sigContinue)) }
 
 func (d *DC) halt(how func(*process) error) error {
-	if d == shared.dc {
+	if d == shared.dc || d == sharedOwn.dc {
 		return errors.New("the shared domain controller may not be stopped; ask for a private one")
 	}
 	if d.proc == nil {
