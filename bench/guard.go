@@ -125,20 +125,7 @@ func leaseOf(ctx context.Context, c *agentapi.Client, account string) (*agentapi
 func (g *guard) cpu(r *run) time.Duration { return cpuOfPID(r, g.daemon.PID()) }
 
 // memory is a line of the agent's /proc/PID/status, in MB.
-func (g *guard) memory(r *run, name string) float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.daemon.PID()))
-	r.must(err)
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, name+":"); ok {
-			var kib float64
-			_, err := fmt.Sscan(rest, &kib)
-			r.must(err)
-			return kib * 1024 / 1e6
-		}
-	}
-	r.Fatalf("/proc/PID/status has no %s", name)
-	return 0
-}
+func (g *guard) memory(r *run, name string) float64 { return memoryOfPID(r, g.daemon.PID(), name) }
 
 // tmpfs is what lies on the guard's tmpfs: bytes and inodes.
 func (g *guard) tmpfs(r *run) (bytes, inodes uint64) {

@@ -1,13 +1,13 @@
 //go:build linux
 
-// Command bench measures the credential guard and prints its figures beside the
-// aims that the project has set itself, and beside other programs that do the same
-// work on the same machine in the same run.
+// Command bench measures the credential guard and the domain controller and prints
+// their figures beside the aims that the project has set itself, and beside other
+// programs that do the same work on the same machine in the same run.
 //
-// It needs Debian as root and the packages that make test installs. The domain
-// is a real Samba domain controller; the guard under test is the program itself,
-// built by this command and spoken to over its unix socket. Where something else
-// stands in, the figure's name says so.
+// It needs Debian as root and the packages that make test installs. The guard's domain
+// is a real Samba domain controller; the guard and the controller under test are the
+// program itself, built by this command and spoken to over its sockets. Where something
+// else stands in, the figure's name says so.
 //
 // Only ratios travel from one machine to another: every figure comes with the
 // machine that it was taken on, as a median of rounds with the least and the
@@ -42,6 +42,10 @@ func sections() []section {
 		{"warm", "Leases of an account that is ready, over the socket of a real agent", warm},
 		{"cold", "Leases of an account that the guard does not know yet, from Samba by way of a relay", cold},
 		{"recovery", "All accounts after their controller's return", recovery},
+		{"kdc", "CPU of the server per exchange with a KDC", kerberos},
+		{"ldap", "CPU of the server per request to a directory", directories},
+		{"start", "A domain from an empty directory, and what it holds when nobody asks", start},
+		{"accounts", "A domain of 100,000 accounts beside one of 100", manyAccounts},
 	}
 }
 
@@ -51,7 +55,7 @@ func main() {
 		os.Exit(1)
 	}
 	only := flag.String("only", "", "comma-separated `sections` instead of all: "+names())
-	profile := flag.String("profile", "", "write CPU profiles of the guard's own code into this `directory`")
+	profile := flag.String("profile", "", "write CPU profiles of the client's side into this `directory`")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "bench: it takes no arguments; hint: go run ./bench -help")

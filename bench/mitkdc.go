@@ -30,6 +30,7 @@ type kdc struct {
 	accounts []principal
 	keytab   string
 	conf     string // krb5.conf for MIT's programs
+	pid      int    // of the server
 }
 
 // A principal is an account and its key.
@@ -38,14 +39,42 @@ type principal struct {
 	key  *crypto.Key
 }
 
-// mitKDC starts an MIT KDC with n principals, one process without any write to its
-// database in an AS exchange: the cheapest KDC there is.
-func mitKDC(r *run, n int) kdc {
+// mitKDC starts an MIT KDC with n principals. Services are more principals, with a keytab
+// of their own, see kdc.services.
+func mitKDC(r *run, n int, services ...string) kdc {
 	lab.Need(r, "krb5kdc", "kdb5_util", "kadmin.local")
-	dir := r.tmpfs()
-	k := kdc{name: "MIT krb5kdc", realm: mitRealm, keytab: dir + "/keytab", conf: dir + "/krb5.conf"}
-	k.address = freeAddress(r)
-	r.must(os.WriteFile(k.conf, fmt.Appendf(nil, `[libdefaults]
+	m := mitFiles{dir: r.tmpfs(), address: freeAddress(r)}
+	m.write(r)
+	k := kdc{name: "MIT krb5kdc", realm: mitRealm, address: m.address, keytab: m.dir + "/keytab", conf: m.conf()}
+	var script strings.Builder
+	for i := range n {
+		fmt.Fprintf(&script, "addprinc -randkey svc%05d$\n", i)
+	}
+	for i := range n {
+		fmt.Fprintf(&script, "ktadd -q -norandkey -k %s svc%05d$\n", k.keytab, i)
+	}
+	for _, s := range services {
+		fmt.Fprintf(&script, "addprinc -randkey %[1]s\nktadd -q -norandkey -k %[2]s %[1]s\n", s, k.services())
+	}
+	m.create(r, script.String())
+	k.pid = m.serve(r).PID()
+	awaitTCP(r, k.address)
+	k.accounts = readAccounts(r, k.keytab)
+	return k
+}
+
+// mitFiles are the files of an MIT KDC: one process without any write to its database in
+// an AS exchange, the cheapest KDC there is.
+type mitFiles struct{ dir, address string }
+
+func (m mitFiles) conf() string { return m.dir + "/krb5.conf" }
+
+func (m mitFiles) env() []string {
+	return []string{"KRB5_CONFIG=" + m.conf(), "KRB5_KDC_PROFILE=" + m.dir + "/kdc.conf"}
+}
+
+func (m mitFiles) write(r *run) {
+	r.must(os.WriteFile(m.conf(), fmt.Appendf(nil, `[libdefaults]
   default_realm = %[1]s
   dns_lookup_kdc = false
   dns_lookup_realm = false
@@ -56,8 +85,8 @@ func mitKDC(r *run, n int) kdc {
   %[1]s = {
     kdc = %[2]s
   }
-`, k.realm, k.address), 0o644))
-	r.must(os.WriteFile(dir+"/kdc.conf", fmt.Appendf(nil, `[kdcdefaults]
+`, mitRealm, m.address), 0o644))
+	r.must(os.WriteFile(m.dir+"/kdc.conf", fmt.Appendf(nil, `[kdcdefaults]
   kdc_listen = %[2]s
   kdc_tcp_listen = %[2]s
 [realms]
@@ -75,25 +104,29 @@ func mitKDC(r *run, n int) kdc {
     disable_last_success = true
     disable_lockout = true
   }
-`, k.realm, k.address, dir), 0o644))
-	env := []string{"KRB5_CONFIG=" + k.conf, "KRB5_KDC_PROFILE=" + dir + "/kdc.conf"}
-	var script strings.Builder
-	for i := range n {
-		fmt.Fprintf(&script, "addprinc -randkey svc%05d$\n", i)
-	}
-	for i := range n {
-		fmt.Fprintf(&script, "ktadd -q -norandkey -k %s svc%05d$\n", k.keytab, i)
-	}
-	tool(r, env, "", "kdb5_util", "create", "-s", "-P", "master", "-r", k.realm)
-	tool(r, env, script.String(), "kadmin.local")
-	lab.StartDaemon(r, env, "krb5kdc", "-n", "-r", k.realm)
-	awaitTCP(r, k.address)
-	k.accounts = readAccounts(r, k.keytab)
-	return k
+`, mitRealm, m.address, m.dir), 0o644))
 }
+
+// create makes the realm, and what the commands of kadmin say.
+func (m mitFiles) create(r *run, commands string) {
+	tool(r, m.env(), "", "kdb5_util", "create", "-s", "-P", "master", "-r", mitRealm)
+	tool(r, m.env(), commands, "kadmin.local")
+}
+
+func (m mitFiles) serve(r *run) *lab.Daemon {
+	return lab.StartDaemon(r, m.env(), "krb5kdc", "-n", "-r", mitRealm)
+}
+
+// services is the keytab of the KDC's services.
+func (k kdc) services() string { return filepath.Join(filepath.Dir(k.conf), "services.keytab") }
 
 // tool runs a program to its end.
 func tool(r *run, env []string, stdin, name string, args ...string) {
+	output(r, env, stdin, name, args...)
+}
+
+// output runs a program to its end and gives what it printed, on both streams.
+func output(r *run, env []string, stdin, name string, args ...string) string {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		path = filepath.Join("/usr/sbin", name)
@@ -105,6 +138,7 @@ func tool(r *run, env []string, stdin, name string, args ...string) {
 	if err != nil {
 		r.Fatalf("%s: %v\n%s", name, err, out)
 	}
+	return string(out)
 }
 
 // readAccounts reads the principals of a keytab that have an AES256 key.

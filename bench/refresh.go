@@ -44,7 +44,7 @@ func sambaKDC(r *run) kdc {
 	dc := lab.Samba(r, lab.SambaConfig{Private: true})
 	k := kdc{
 		name: "Samba", realm: lab.Realm, address: dc.IP.String() + ":88",
-		keytab: dc.Keytab(r, "web1"), conf: dc.KRB5Config,
+		keytab: dc.Keytab(r, "web1"), conf: dc.KRB5Config, pid: sambaPID(r, dc),
 	}
 	k.accounts = readAccounts(r, k.keytab)
 	return k

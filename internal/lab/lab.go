@@ -40,8 +40,10 @@ const (
 // packages gives the Debian package of each program that tests ask for.
 var packages = map[string]string{
 	"apache2":         "apache2",
+	"apt-get":         "apt",
 	"curl":            "curl",
 	"dig":             "bind9-dnsutils",
+	"dpkg-deb":        "dpkg",
 	"faketime":        "faketime",
 	"getent":          "libc-bin",
 	"host":            "bind9-host",
@@ -74,11 +76,15 @@ var packages = map[string]string{
 	"samba_spnupdate": "samba-ad-dc (4.22; bookworm-backports on Debian 12)",
 	"samba-tool":      "samba-ad-provision (4.22; bookworm-backports on Debian 12)",
 	"setpriv":         "util-linux",
+	"slapadd":         "slapd",
+	"slapd":           "slapd",
+	"slappasswd":      "slapd",
 	"setsid":          "util-linux",
 	"strace":          "strace",
 	"smbclient":       "smbclient",
 	"smbd":            "samba",
 	"systemd-nspawn":  "systemd-container",
+	"taskset":         "util-linux",
 	"unshare":         "util-linux",
 	"winbindd":        "winbind",
 }
