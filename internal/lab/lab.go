@@ -40,10 +40,8 @@ const (
 // packages gives the Debian package of each program that tests ask for.
 var packages = map[string]string{
 	"apache2":         "apache2",
-	"apt-get":         "apt",
 	"curl":            "curl",
 	"dig":             "bind9-dnsutils",
-	"dpkg-deb":        "dpkg",
 	"faketime":        "faketime",
 	"getent":          "libc-bin",
 	"host":            "bind9-host",
