@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -670,6 +671,52 @@ func TestRestartKeepsOldKeys(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// The salt that a KDC has told once is not asked for again after a restart, also where
+// the account's name does not tell it. A journal of an earlier version has none.
+func TestRestartKeepsSalts(t *testing.T) {
+	g := newGuard(t, nil)
+	g.domain.salt = "CONTOSO.COMhostbeforetherename.contoso.com"
+	g.start(t)
+	l := g.create(t, mine("webapp01"))
+	for name, c := range map[string]struct {
+		edit   func(journal []byte) []byte
+		logons int64
+	}{
+		"the journal as it is":    {bytes.Clone, 1},
+		"of an earlier version":   {func(b []byte) []byte { return regexp.MustCompile(`"salts":\[[^]]*\],`).ReplaceAll(b, nil) }, 2},
+		"of another password":     {func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"kvno":1`), []byte(`"kvno":7`)) }, 2},
+		"what nobody would write": {func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"salts":[`), []byte(`"salts":[{},`)) }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := g.stop(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(g.base, "run/leases/journal")
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if edited := c.edit(b); name != "the journal as it is" && bytes.Equal(edited, b) {
+				t.Fatalf("nothing to edit in %s", b)
+			} else if err := os.WriteFile(path, edited, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ticket := readCCache(t, l.GetDirectory()).Credentials[0].Ticket
+			g.domain.logons.Store(0)
+			g.start(t)
+			eventually(t, func() error {
+				if got := readCCache(t, l.GetDirectory()).Credentials[0].Ticket; string(got) == string(ticket) {
+					return errors.New("the ticket is the old one")
+				}
+				return nil
+			})
+			if n := g.domain.logons.Load(); n != c.logons {
+				t.Errorf("%d exchanges, want %d", n, c.logons)
+			}
+		})
+	}
 }
 
 func TestFailuresSayWhatToDo(t *testing.T) {

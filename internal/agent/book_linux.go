@@ -115,7 +115,7 @@ func (b *book) create(ctx context.Context, o order) (*entry, error) {
 		return nil, err
 	}
 	e := &entry{Lease: o.lease}
-	e.holds = b.open(o.targets, o.profile, o.lease.Options.Isolated, nil)
+	e.holds = b.open(o.targets, o.profile, o.lease.Options.Isolated, past{})
 	if err := b.fill(ctx, e); err != nil {
 		closeHolds(e.holds)
 		b.settle(e, false)
@@ -189,14 +189,15 @@ func (b *book) unbook(e *entry) {
 }
 
 // open takes hold of the accounts of a lease.
-func (b *book) open(targets []target, profile account.Profile, isolated bool, restore map[lease.Account][]account.KeySet) []hold {
+func (b *book) open(targets []target, profile account.Profile, isolated bool, before past) []hold {
 	holds := make([]hold, len(targets))
 	for i, t := range targets {
 		b.know(t)
 		p := profile
 		p.Services = append(slices.Clone(t.services), profile.Services...)
 		holds[i] = hold{target: t, handle: b.pool.Open(account.Request{
-			Key: t.key, Domain: t.identity.Domain, Profile: p, Isolated: isolated, Restore: restore[t.account],
+			Key: t.key, Domain: t.identity.Domain, Profile: p, Isolated: isolated,
+			Restore: before.keys[t.account], Salt: before.salts[t.account],
 		})}
 	}
 	return holds
@@ -226,6 +227,7 @@ func (b *book) fill(ctx context.Context, e *entry) error {
 	if err != nil {
 		return storageFailure(err)
 	}
+	e.Salts = saltsOf(e.Lease, snaps)
 	if err := b.journal.put(e.Lease, true); err != nil {
 		return storageFailure(errors.Join(err, b.root.Remove(e.ID)))
 	}
@@ -529,7 +531,26 @@ func (b *book) refresh(e *entry) (changed bool, err error) {
 	}
 	changed = e.keyed && e.keys != keys
 	e.shown, e.keys, e.keyed = snaps, keys, known || e.Options.Keytab
-	return changed, nil
+	if salts := saltsOf(e.Lease, snaps); !slices.Equal(salts, e.Salts) {
+		e.Salts = salts
+		err = b.journal.put(e.Lease, false)
+	}
+	return changed, err
+}
+
+// saltsOf is what a lease tells the next agent of its accounts' salts: the newest
+// that a KDC took.
+func saltsOf(l lease.Lease, snaps []*account.Snapshot) []lease.Salt {
+	salts := make([]lease.Salt, len(snaps))
+	if len(l.Salts) == len(salts) {
+		copy(salts, l.Salts)
+	}
+	for i, s := range snaps {
+		if s != nil && s.Initiator.Proven && s.Initiator.KVNO != 0 {
+			salts[i] = lease.Salt{KVNO: s.Initiator.KVNO, Salt: s.Initiator.Salt}
+		}
+	}
+	return salts
 }
 
 // invocation is the id of the present run of a unit, empty for none: the target
@@ -563,8 +584,8 @@ func (b *book) retarget(e *entry, targets []target, profile account.Profile) {
 		return
 	}
 	old := e.holds
-	e.holds = b.open(targets, profile, e.Options.Isolated, nil)
-	e.Accounts, e.Plugin = accounts, pluginOf(targets)
+	e.holds = b.open(targets, profile, e.Options.Isolated, past{})
+	e.Accounts, e.Salts, e.Plugin = accounts, nil, pluginOf(targets)
 	e.shown, e.keyed = nil, false
 	l := e.Lease
 	e.mu.Unlock()
@@ -585,12 +606,32 @@ func (e *entry) sameIdentities(targets []target) bool {
 // restored is how a lease of the journal is resolved again.
 type restored func(lease.Lease) (targets []target, profile account.Profile, err error)
 
+// past is what leases tell of their accounts that the domain may not tell, or not
+// as fast.
+type past struct {
+	keys  map[lease.Account][]account.KeySet
+	salts map[lease.Account]account.KnownSalt
+}
+
+// past is what the leases of an agent before this one tell.
+func (b *book) past(leases []lease.Lease) past {
+	p := past{keys: b.heldKeys(leases), salts: knownSalts(leases)}
+	for a, sets := range p.keys {
+		for i := range sets {
+			if known := p.salts[a]; known.KVNO == sets[i].KVNO && known.KVNO != 0 {
+				sets[i].Salt = known.Salt // the keytab has none
+			}
+		}
+	}
+	return p
+}
+
 // restore takes over the leases of an agent before this one.
 func (b *book) restore(leases []lease.Lease, resolve restored) {
-	held := b.heldKeys(leases)
+	before := b.past(leases)
 	keep := map[lease.ID]bool{}
 	for _, l := range leases {
-		switch err := b.takeOver(l, resolve, held); {
+		switch err := b.takeOver(l, resolve, before); {
 		case err == nil:
 			keep[l.ID] = true
 		default:
@@ -611,7 +652,7 @@ func (b *book) restore(leases []lease.Lease, resolve restored) {
 
 // takeOver goes on with one lease, whose workload must still run. A lease whose
 // accounts cannot be resolved any more keeps its files as they are.
-func (b *book) takeOver(l lease.Lease, resolve restored, held map[lease.Account][]account.KeySet) error {
+func (b *book) takeOver(l lease.Lease, resolve restored, before past) error {
 	var workload *peer.Process
 	if !l.Unit.IsZero() && b.invocation(l.Unit.Name) != l.Unit.Invocation {
 		return errGone
@@ -634,8 +675,11 @@ func (b *book) takeOver(l lease.Lease, resolve restored, held map[lease.Account]
 		b.log.Error("a lease cannot be kept up, its files stay as they are", slog.String("lease", l.ID.String()), slog.Any("error", err))
 	} else {
 		e.keys, e.keyed = b.keysOf(l)
-		e.Accounts, e.Plugin = accountsOf(targets), pluginOf(targets)
-		e.holds = b.open(targets, profile, l.Options.Isolated, held)
+		if e.Accounts = accountsOf(targets); !slices.Equal(e.Accounts, l.Accounts) {
+			e.Salts = nil
+		}
+		e.Plugin = pluginOf(targets)
+		e.holds = b.open(targets, profile, l.Options.Isolated, before)
 	}
 	b.mu.Lock()
 	b.byUser[l.Creator]++
@@ -677,6 +721,23 @@ func (b *book) heldKeys(leases []lease.Lease) map[lease.Account][]account.KeySet
 		}
 	}
 	return held
+}
+
+// knownSalts are the salts that an agent before this one knew of the accounts, each
+// of the highest version.
+func knownSalts(leases []lease.Lease) map[lease.Account]account.KnownSalt {
+	known := map[lease.Account]account.KnownSalt{}
+	for _, l := range leases {
+		if len(l.Salts) != len(l.Accounts) {
+			continue // an earlier version wrote the journal
+		}
+		for i, a := range l.Accounts {
+			if s := l.Salts[i]; s.KVNO > known[a].KVNO {
+				known[a] = account.KnownSalt(s)
+			}
+		}
+	}
+	return known
 }
 
 // keysOf tells which keys the files of a lease have.

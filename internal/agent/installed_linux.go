@@ -177,5 +177,5 @@ func (a *Agent) hold(set *settings, i installation) ([]hold, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.book.open(targets, account.Profile{Lifetime: set.cfg.Tickets.Lifetime}, false, nil), nil
+	return a.book.open(targets, account.Profile{Lifetime: set.cfg.Tickets.Lifetime}, false, past{}), nil
 }

@@ -84,6 +84,13 @@ type Account struct {
 // String is NAME@domain.
 func (a Account) String() string { return a.Name + "@" + a.Domain }
 
+// Salt is the public salt (RFC 4120, Section 4) under which a KDC took the keys of
+// an account's password of a version.
+type Salt struct {
+	KVNO uint32 `json:"kvno,omitempty"` // 0: nothing is known
+	Salt string `json:"salt,omitempty"`
+}
+
 // Process is a process of this host; the start time tells it from a later one
 // with the same PID.
 type Process struct {
@@ -158,6 +165,9 @@ type Lease struct {
 	// Accounts has at least one element; the first is the primary account,
 	// whose files lie at the top of the directory.
 	Accounts []Account `json:"accounts"`
+	// Salts tell, in the order of Accounts, what is known of the salt of each
+	// account's keys, so that the next agent need not ask; empty where nothing is.
+	Salts []Salt `json:"salts,omitempty"`
 	// Plugin is the PluginGUID of the credential spec if a plug-in yields the
 	// identity that reads the passwords; empty for the host's own. The plug-in's
 	// input, which may be a password, stays in the spec alone.

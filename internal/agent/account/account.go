@@ -86,11 +86,12 @@ type account struct {
 	refetched  uint32 // the password of the last event 7
 	reported   string // the reason of the last event 8
 	reportedAt time.Time
-	unproven   bool   // the kvno in force has not been seen in a ticket
-	stale      bool   // a ticket contradicts the ring: read
-	reached    bool   // a controller answered in this turn
-	deaf       bool   // none answered a read in this turn
-	announced  string // the salt that a KDC announced in this turn
+	unproven   bool      // the kvno in force has not been seen in a ticket
+	stale      bool      // a ticket contradicts the ring: read
+	reached    bool      // a controller answered in this turn
+	deaf       bool      // none answered a read in this turn
+	announced  string    // the salt that the KDC is known to use, in the turn that learnt it
+	remembered KnownSalt // before the first read
 }
 
 func newAccount(p *Pool, req Request) *account {
@@ -101,6 +102,8 @@ func newAccount(p *Pool, req Request) *account {
 		shares: make(map[string]*share),
 		index:  -1,
 		ring:   NewRing(p.cfg.TicketLife).Restore(req.Restore, now),
+
+		remembered: req.Salt,
 	}
 }
 
@@ -222,8 +225,13 @@ func (a *account) reading(ctx context.Context, avoid []string, use func(Reading)
 	if rd.Name == "" {
 		rd.Name = a.key.Name
 	}
-	announced := a.askSalt(ctx, rd)
-	o, err := a.observation(rd, a.triedAt)
+	salt := a.recall(rd)
+	announced := func() string { return salt }
+	if salt == "" {
+		salt = managedpassword.Salt(a.key.Realm, rd.Name)
+		announced = a.askSalt(ctx, rd)
+	}
+	o, err := a.observation(rd, salt, a.triedAt)
 	a.announced = announced()
 	if err != nil {
 		return a.readFailed(err)
@@ -239,6 +247,15 @@ func (a *account) reading(ctx context.Context, avoid []string, use func(Reading)
 	a.last = rd
 	a.last.Blob = managedpassword.Blob{}
 	return err
+}
+
+// recall is the salt that an earlier run learnt of the password in force, empty if
+// there is none. Once a password was read, the ring knows better.
+func (a *account) recall(rd Reading) string {
+	if known := a.remembered; a.ring.last.IsZero() && rd.KVNO != 0 && rd.KVNO == known.KVNO {
+		return known.Salt
+	}
+	return ""
 }
 
 // askSalt asks the controller for the account's salt while the keys of the first

@@ -83,8 +83,8 @@ type AuthRequest struct {
 	Keys []*crypto.Key
 	// Salt is what Keys were made with.
 	Salt string
-	// Proven says that a KDC accepted a key with this salt before: the
-	// exchange may begin with pre-authentication.
+	// Proven says that a KDC accepted a key with this salt before, or that it is
+	// known to use this salt: the exchange may begin with pre-authentication.
 	Proven bool
 	// Controller should be asked, if not empty: it is the one that called the
 	// password in force.

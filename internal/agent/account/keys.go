@@ -68,7 +68,7 @@ func (r Ring) InitiatorKeys(now time.Time) (KeySet, bool) {
 	}
 	i := r.expected(now)
 	h := r.held[i]
-	return KeySet{KVNO: r.number(i), Salt: h.Salt, Keys: h.Keys, Since: h.since}, true
+	return KeySet{KVNO: r.number(i), Salt: h.Salt, Keys: h.Keys, Proven: h.proven, Since: h.since}, true
 }
 
 // number is the version of the password at i: proven, or else counted from its
@@ -109,7 +109,7 @@ func (r Ring) AcceptorKeys() []KeySet {
 			vs = []version{{number: r.number(i)}}
 		}
 		for _, v := range vs {
-			c := claim{KeySet{v.number, h.Salt, h.Keys, h.since}, v.seen}
+			c := claim{KeySet{KVNO: v.number, Salt: h.Salt, Keys: h.Keys, Since: h.since}, v.seen}
 			j := slices.IndexFunc(first, func(f claim) bool { return f.KVNO == c.KVNO })
 			if j >= 0 && c.seen.After(first[j].seen) {
 				first[j], c = c, first[j]

@@ -481,11 +481,7 @@ func (h *simHost) Authenticate(ctx context.Context, req AuthRequest) (Authentica
 		if n := h.refusals[k]; n > 1 {
 			h.m.failf("%s: a key was refused for the %dth time, now by %s", h.name, n, c.name)
 		}
-		reason := ErrWrongKey
-		if req.Salt != c.rec.salt {
-			reason = ErrSalt // of the password after this one, with the refusal
-		}
-		return Authentication{}, &Error{Reason: reason, Controller: c.name, Salt: c.rec.salt, Err: errors.New("KDC_ERR_PREAUTH_FAILED (24)")}
+		return Authentication{}, &Error{Reason: ErrWrongKey, Controller: c.name, Salt: c.rec.salt, Err: errors.New("KDC_ERR_PREAUTH_FAILED (24)")}
 	}
 	return Authentication{Credential: h.m.credential("krbtgt", nil), KVNO: c.rec.version, Controller: c.name}, nil
 }
@@ -561,13 +557,21 @@ func (h *simHost) try(tk *issued) {
 		h.snap.Made.UTC().Format(time.RFC3339), tk.by, tk.kvno, tk.at.UTC().Format(time.RFC3339))
 }
 
+// knows is what the journal tells the next agent on the host.
+func (h *simHost) knows() KnownSalt {
+	if h.snap == nil || !h.snap.Initiator.Proven {
+		return KnownSalt{}
+	}
+	return KnownSalt{h.snap.Initiator.KVNO, h.snap.Initiator.Salt}
+}
+
 // run runs an agent on the host until ctx is done.
-func (h *simHost) run(ctx context.Context, restore []KeySet) {
+func (h *simHost) run(ctx context.Context, restore []KeySet, salt KnownSalt) {
 	pool := NewPool(Config{EncTypes: []crypto.EType{crypto.AES256SHA1}, Derive: h.m.derive, Now: h.now})
 	if !h.jumpy {
 		pool.tick = time.Hour // nobody moves this host's clock: look rarely
 	}
-	handle := pool.Open(Request{Key: h.key(), Domain: h, Restore: restore})
+	handle := pool.Open(Request{Key: h.key(), Domain: h, Restore: restore, Salt: salt})
 	handle.Watch(h.published)
 	var wg sync.WaitGroup
 	wg.Go(func() { h.leases(ctx, pool) })

@@ -138,6 +138,18 @@ type Request struct {
 	// Restore are the keys that an earlier run left in keytabs. They count
 	// only where the account is not open yet.
 	Restore []KeySet
+	// Salt is what an earlier run knew of the salt; like Restore it counts only
+	// where the account is not open yet.
+	Salt KnownSalt
+}
+
+// KnownSalt is the salt under which a KDC took the account's keys of a version. It
+// saves the question for it as long as the directory names the same version: a
+// rename changes the salt of the next password alone. It is no secret, and no more
+// than a hint; if it is wrong, the KDC says so with its refusal.
+type KnownSalt struct {
+	KVNO uint32 // 0: nothing is known
+	Salt string
 }
 
 // Open takes hold of an account, which is kept ready until the handle is closed.

@@ -586,6 +586,73 @@ func TestSaltIsAskedForMeanwhile(t *testing.T) {
 	}
 }
 
+// refusingDirectory is a saltedDirectory whose KDC refuses keys of another salt than
+// the announced one, and says which it has unless it is silent.
+type refusingDirectory struct {
+	saltedDirectory
+	silent bool
+}
+
+func (d *refusingDirectory) Authenticate(ctx context.Context, req AuthRequest) (Authentication, error) {
+	auth, err := d.saltedDirectory.Authenticate(ctx, req)
+	switch {
+	case err != nil || req.Salt == d.announced:
+		return auth, err
+	case !req.Proven:
+		return Authentication{}, &Error{Reason: ErrSalt, Controller: "dc1", Salt: d.announced}
+	case d.silent:
+		return Authentication{}, &Error{Reason: ErrWrongKey, Controller: "dc1"}
+	}
+	return Authentication{}, &Error{Reason: ErrWrongKey, Controller: "dc1", Salt: d.announced}
+}
+
+// A salt that an earlier run knew saves the question for it while the password is the
+// same. A wrong one costs a refusal, once: the KDC has the last word.
+func TestSaltOfAnEarlierRun(t *testing.T) {
+	const ours, old = "CONTOSO.COMhostwebapp01.contoso.com", "CONTOSO.COMhostold.contoso.com"
+	for name, c := range map[string]struct {
+		known  KnownSalt
+		salt   string // of the domain
+		silent bool
+		asked  int64
+		tried  []string // salts of the keys that were sent
+	}{
+		"nothing is known":                     {KnownSalt{}, ours, false, 1, []string{ours}},
+		"the salt of the name":                 {KnownSalt{1, ours}, ours, false, 0, []string{ours}},
+		"the salt of an earlier name":          {KnownSalt{1, old}, old, false, 0, []string{old}},
+		"of another password":                  {KnownSalt{2, old}, ours, false, 1, []string{ours}},
+		"wrong, and the KDC says so":           {KnownSalt{1, old}, ours, false, 0, []string{old, ours}},
+		"wrong, and the KDC says so if asked":  {KnownSalt{1, old}, ours, true, 1, []string{old, ours}},
+		"right, though the name gives another": {KnownSalt{1, old}, old, true, 0, []string{old}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &refusingDirectory{saltedDirectory: saltedDirectory{announced: c.salt}, silent: c.silent}
+			withPool(t, Config{}, func(ctx context.Context, p *Pool) {
+				h := p.Open(Request{Key: key("webapp01$"), Domain: d, Salt: c.known})
+				defer h.Close()
+				s, err := h.Wait(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s.Initiator.Salt != c.salt || !s.Initiator.Proven {
+					t.Errorf("salt %q, proven %v, want %q", s.Initiator.Salt, s.Initiator.Proven, c.salt)
+				}
+				var tried []string
+				for _, r := range d.requests() {
+					tried = append(tried, r.Salt)
+				}
+				if !slices.Equal(tried, c.tried) || !d.requests()[0].Proven {
+					t.Errorf("keys with the salts %q were sent, proven %v, want %q", tried, d.requests()[0].Proven, c.tried)
+				}
+				time.Sleep(24 * time.Hour)
+				if n := d.asked.Load(); n != c.asked {
+					t.Errorf("asked %d times for the salt, want %d", n, c.asked)
+				}
+			})
+		})
+	}
+}
+
 // The event log tells once that a password has expired and once why there is no
 // other, however often the guard tries, and then that there is.
 func TestEventsOfALongOutage(t *testing.T) {

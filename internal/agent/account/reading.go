@@ -38,14 +38,14 @@ func (r Ring) foretells(b managedpassword.Blob, current, previous Password) bool
 }
 
 // observation makes of a reading, which came at an instant, what the ring wants
-// to know. Keys that the ring holds are not derived again.
-func (a *account) observation(rd Reading, at time.Time) (Observation, error) {
+// to know. Keys that the ring holds are not derived again, the others with salt.
+func (a *account) observation(rd Reading, salt string, at time.Time) (Observation, error) {
 	etypes := a.pool.cfg.shared(rd.EncTypes)
 	if len(etypes) == 0 {
 		return Observation{}, &Error{Reason: ErrNoEncType, Controller: rd.Controller,
 			Err: fmt.Errorf("msDS-SupportedEncryptionTypes is %#x, the host allows %v", rd.EncTypes, a.pool.cfg.EncTypes)}
 	}
-	passwords, err := a.passwords(rd, etypes)
+	passwords, err := a.passwords(rd, salt, etypes)
 	if err != nil {
 		return Observation{}, err
 	}
@@ -90,7 +90,7 @@ func (o *Observation) date(rd Reading) {
 // passwords turns the current and, if there is one, the previous password of a
 // reading into keys, both at once: a lease may be waiting, and a key costs
 // milliseconds.
-func (a *account) passwords(rd Reading, etypes []crypto.EType) ([]Password, error) {
+func (a *account) passwords(rd Reading, salt string, etypes []crypto.EType) ([]Password, error) {
 	blobs := []secret.Bytes{rd.Blob.Current}
 	if !rd.Blob.Previous.IsZero() {
 		blobs = append(blobs, rd.Blob.Previous)
@@ -98,23 +98,23 @@ func (a *account) passwords(rd Reading, etypes []crypto.EType) ([]Password, erro
 	out, errs := make([]Password, len(blobs)), make([]error, len(blobs))
 	var all sync.WaitGroup
 	for i, b := range blobs {
-		all.Go(func() { out[i], errs[i] = a.password(b, rd.Name, etypes) })
+		all.Go(func() { out[i], errs[i] = a.password(b, salt, etypes) })
 	}
 	all.Wait()
 	return out, errors.Join(errs...)
 }
 
 // password turns a password's bytes into keys, unless the ring has them. The
-// salt is that of the account's name when the password is first seen; only a KDC
-// knows better, and [account.resalt] asks it.
-func (a *account) password(b secret.Bytes, name string, etypes []crypto.EType) (Password, error) {
+// salt is a guess when the password is first seen; only a KDC knows better, and
+// [account.resalt] asks it.
+func (a *account) password(b secret.Bytes, salt string, etypes []crypto.EType) (Password, error) {
 	print := FingerprintOf(b)
 	p, ok := a.ring.Lookup(print)
 	if ok && slices.EqualFunc(p.Keys, etypes, func(k *crypto.Key, e crypto.EType) bool { return k.EType() == e }) {
 		return p, nil
 	}
 	if !ok {
-		p = Password{Print: print, Salt: managedpassword.Salt(a.key.Realm, name)}
+		p = Password{Print: print, Salt: salt}
 	}
 	keys, err := a.pool.cfg.Derive(b, p.Salt, etypes...)
 	if err != nil {

@@ -103,6 +103,9 @@ type KeySet struct {
 	KVNO uint32
 	Salt string
 	Keys []*crypto.Key
+	// Proven says that a KDC took keys with this salt; it is known of the keys to
+	// initiate with only.
+	Proven bool
 	// Since is when the guard learnt of the password, which is the time of the
 	// keys in a keytab.
 	Since time.Time

@@ -161,25 +161,48 @@ func (a *account) exchange(ctx context.Context, c Candidate, controller string, 
 	}
 	auth, err := a.domain.Authenticate(ctx, req)
 	a.heard(err)
-	e, ok := errors.AsType[*Error](err)
-	if !ok || !errors.Is(err, ErrSalt) || e.Salt == c.Salt {
+	salt := a.otherSalt(ctx, req, c, err)
+	if salt == "" {
 		return auth, err
 	}
 	if c.Proven || a.ring.heldBy(controller) != c.id {
 		// The salt is that of another password: this one is not in force there.
-		return auth, &Error{Reason: ErrWrongKey, Controller: e.Controller, Salt: e.Salt, Err: err}
+		return auth, &Error{Reason: ErrWrongKey, Controller: controllerOf(err, controller), Salt: salt, Err: err}
 	}
-	if err := a.resalt(ctx, c, e.Salt); err != nil {
+	if err := a.resalt(ctx, c, salt); err != nil {
 		return Authentication{}, err
 	}
 	p, ok := a.ring.Lookup(c.Print)
 	if !ok {
 		return Authentication{}, err
 	}
-	req.Keys, req.Salt = limit(p.Keys, profile.EncTypes), p.Salt
+	req.Keys, req.Salt, req.Proven = limit(p.Keys, profile.EncTypes), p.Salt, false
 	auth, err = a.domain.Authenticate(ctx, req)
 	a.heard(err)
 	return auth, err
+}
+
+// otherSalt is the salt that the KDC uses in the place of the request's; empty if
+// that is right, or the failure is another. A refusal counts only where the salt was
+// remembered or announced; a KDC that does not give the right one with it is asked.
+func (a *account) otherSalt(ctx context.Context, req AuthRequest, c Candidate, err error) string {
+	e, ok := errors.AsType[*Error](err)
+	trusted := req.Proven && !c.Proven && errors.Is(err, ErrWrongKey)
+	if !ok || !trusted && !errors.Is(err, ErrSalt) {
+		return ""
+	}
+	salt := e.Salt
+	if salter, ok := a.domain.(Salter); ok && salt == "" {
+		etypes := make([]crypto.EType, len(req.Keys))
+		for i, k := range req.Keys {
+			etypes[i] = k.EType()
+		}
+		salt, _ = salter.Salt(ctx, req.Client, req.Controller, etypes...) // without an answer the refusal stands
+	}
+	if salt == req.Salt {
+		return ""
+	}
+	return salt
 }
 
 // resalt derives keys again with the salt that the KDC uses: of the candidate,

@@ -47,7 +47,7 @@ func (m *model) pass(span time.Duration, hosts int, trouble func(context.Context
 	for range hosts {
 		h := m.host(0)
 		all = append(all, h)
-		wg.Go(func() { h.run(ctx, nil) })
+		wg.Go(func() { h.run(ctx, nil, KnownSalt{}) })
 		wg.Go(func() { h.watch(ctx) })
 		time.Sleep(m.random(20 * time.Minute))
 	}
