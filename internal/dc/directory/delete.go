@@ -180,7 +180,8 @@ func (m *modification) bury() error {
 	if err != nil {
 		return err
 	}
-	parent, err := m.DN(above)
+	lastParent := m.mustAttribute("lastKnownParent")
+	parent, err := m.reference(lastParent, "", above)
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func (m *modification) bury() error {
 		}
 	}
 	m.set(m.e, "isDeleted", []byte("TRUE"))
-	m.set(m.e, "lastKnownParent", []byte(parent.String()))
+	m.set(m.e, lastParent.Name, parent)
 	m.set(m.e, "msDS-LastKnownRDN", []byte(m.e.Name))
 	m.e.Name = buriedName(m.e.Name, m.e.GUID)
 	m.e.Parent = grave

@@ -230,7 +230,7 @@ func (m *modification) deleteValues(a *schema.Attribute, given [][]byte) error {
 	}
 	has := keysOf(a, m.e.Values[a])
 	for _, v := range given {
-		key, err := keyOf(a, v)
+		key, err := m.keyOfGiven(a, v)
 		if err != nil {
 			return err
 		}

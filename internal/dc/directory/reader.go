@@ -150,7 +150,7 @@ func (r *Reader) rootKey(g dtyp.GUID) (kds.RootKey, error) {
 		case ok && a == r.known.cn:
 			return [][]byte{[]byte(e.Name)}
 		case ok:
-			return e.Values[a]
+			return rows.AsWritten(a, e.Values[a])
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 	"github.com/opengmsa/opengmsa/internal/dc/kds"
 	"github.com/opengmsa/opengmsa/secret"
@@ -54,7 +55,7 @@ func (a *addition) rootKeyValues(name string) [][]byte {
 	case at == a.e.RDN:
 		return [][]byte{[]byte(a.e.Name)}
 	}
-	return a.e.Values[at]
+	return rows.AsWritten(at, a.e.Values[at])
 }
 
 // isFounding reports whether a root key is the first of a domain that never had a gMSA:

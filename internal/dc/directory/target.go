@@ -133,15 +133,13 @@ func (r *Reader) wellKnown(t target) (dtyp.GUID, error) {
 	}
 	for _, a := range []*schema.Attribute{r.known.wellKnownObjects, r.known.otherWellKnownObjects} {
 		for _, v := range e.Values[a] {
-			guid, name, err := a.Syntax.SplitDN(v)
-			if err != nil || !strings.EqualFold(guid, t.known) {
+			g, value, _ := rows.ParseReference(v)
+			known, _, err := a.Syntax.SplitDN(value)
+			if err != nil || !strings.EqualFold(known, t.known) {
 				continue
 			}
-			dn, err := adproto.ParseDN(name)
-			if err != nil {
-				return dtyp.GUID{}, err
-			}
-			return r.Resolve(dn)
+			_, err = r.table.Revision(r.r, g)
+			return g, err
 		}
 	}
 	return dtyp.GUID{}, fmt.Errorf("WKGUID %s of %s: %w", t.known, t.dn, rows.ErrNotFound)

@@ -101,11 +101,30 @@ func singleValued(a *schema.Attribute, n int) error {
 
 // keyOf is what a value is compared by.
 func keyOf(a *schema.Attribute, v []byte) (string, error) {
-	key, err := a.Syntax.Key(v)
+	key, err := rows.Key(a, v)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", a.Name, err)
 	}
 	return string(key), nil
+}
+
+// keyOfGiven is keyOf for a value that a client names, which may be spelled otherwise
+// than it is stored.
+func (c *change) keyOfGiven(a *schema.Attribute, v []byte) (string, error) {
+	if rows.Refers(a) {
+		_, name, err := nameIn(a, v)
+		if err != nil {
+			return "", err
+		}
+		g, err := c.ResolveTarget(name)
+		if err == nil {
+			return keyOf(a, rows.Reference(g, v))
+		}
+		if !isNotFound(err) {
+			return "", err
+		}
+	}
+	return keyOf(a, v)
 }
 
 // keysOf are the keys of values: an attribute may have thousands, of which a request
@@ -121,9 +140,9 @@ func keysOf(a *schema.Attribute, values [][]byte) map[string]bool {
 }
 
 // stored checks a value and writes it as it is kept: numbers in plain decimal, names
-// as they are spelled in the directory.
+// as references.
 func (c *change) stored(a *schema.Attribute, v []byte) ([]byte, error) {
-	if a.Syntax == schema.DN {
+	if rows.Refers(a) {
 		return c.storedName(a, v)
 	}
 	if err := a.Check(v); err != nil {
@@ -140,33 +159,63 @@ func (c *change) stored(a *schema.Attribute, v []byte) ([]byte, error) {
 	return strconv.AppendInt(nil, n, 10), err
 }
 
-// storedName is a name of another object as the directory spells it. Objects of the
-// schema partition are not rows, and are taken as they are named.
+// storedName is a name of another object as it is kept. Objects of the schema partition
+// are not rows, and are taken as they are named.
 func (c *change) storedName(a *schema.Attribute, v []byte) ([]byte, error) {
-	dn, err := adproto.ParseDN(string(v))
-	if err == nil && dn.Within(c.domain.SchemaDN()) {
-		return []byte(dn.String()), nil
+	data, name, err := nameIn(a, v)
+	if err != nil {
+		return nil, err
 	}
-	e, err := c.live(string(v))
-	if isNotFound(err) {
-		return nil, Errorf(ConstraintViolation, Win32NameReference, "%s names an object that does not exist", a.Name)
+	dn, err := adproto.ParseDN(name)
+	if err == nil && dn.Within(c.domain.SchemaDN()) {
+		return nameValue(a, data, dn.String()), nil
+	}
+	e, err := c.live(name)
+	if isNotFound(err) || err == nil && a == c.known.objectCategory {
+		return nil, Errorf(ConstraintViolation, Win32NameReference, "%s names an object that does not exist, or is none for it", a.Name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	dn, err = c.DN(e)
-	return []byte(dn.String()), err
+	return c.reference(a, data, e)
+}
+
+// reference is a value that names e, with the data that stands before the name.
+func (r *Reader) reference(a *schema.Attribute, data string, e *rows.Entry) ([]byte, error) {
+	dn, err := r.DN(e)
+	return rows.Reference(e.GUID, nameValue(a, data, dn.String())), err
+}
+
+// nameIn is the name in a value of an attribute that names objects, and what stands
+// before it.
+func nameIn(a *schema.Attribute, v []byte) (data, name string, err error) {
+	if a.Syntax == schema.DN {
+		return "", string(v), nil
+	}
+	if data, name, err = a.Syntax.SplitDN(v); err != nil {
+		return "", "", fmt.Errorf("%s: %w", a.Name, err)
+	}
+	return data, name, nil
+}
+
+// nameValue is a name, and what stands before it, as a value of the attribute's syntax:
+// [MS-ADTS] 3.1.1.2.2.2.3.
+func nameValue(a *schema.Attribute, data, dn string) []byte {
+	switch a.Syntax {
+	case schema.DNBinary:
+		return fmt.Appendf(nil, "B:%d:%s:%s", len(data), data, dn)
+	case schema.DNString:
+		return fmt.Appendf(nil, "S:%d:%s:%s", len(data), data, dn)
+	}
+	return []byte(dn)
 }
 
 // link is the link that a value of a forward link attribute stands for.
 func (c *change) link(a *schema.Attribute, e *rows.Entry, value []byte) (rows.Link, *rows.Entry, error) {
-	l := rows.Link{Source: e.GUID}
-	name := string(value)
-	if a.Syntax != schema.DN {
-		var err error
-		if l.Data, name, err = a.Syntax.SplitDN(value); err != nil {
-			return l, nil, fmt.Errorf("%s: %w", a.Name, err)
-		}
+	data, name, err := nameIn(a, value)
+	l := rows.Link{Source: e.GUID, Data: data}
+	if err != nil {
+		return l, nil, err
 	}
 	target, err := c.live(name)
 	if err != nil {

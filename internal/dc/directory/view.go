@@ -1,7 +1,9 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -195,7 +197,42 @@ func (s *session) values(o *object, a *schema.Attribute) ([][]byte, error) {
 		values, _, err := s.links(o, a, 0, -1)
 		return values, err
 	}
+	if rows.Refers(a) {
+		return s.named(a, o.Values[a])
+	}
 	return o.Values[a], nil
+}
+
+// named are stored values with the names that the objects have now.
+func (s *session) named(a *schema.Attribute, stored [][]byte) ([][]byte, error) {
+	if !slices.ContainsFunc(stored, func(v []byte) bool { _, _, ok := rows.ParseReference(v); return ok }) {
+		return stored, nil
+	}
+	values := make([][]byte, len(stored))
+	for i, v := range stored {
+		g, value, ok := rows.ParseReference(v)
+		values[i] = value
+		if !ok {
+			continue
+		}
+		o, err := s.object(g)
+		if errors.Is(err, rows.ErrNotFound) {
+			continue // it keeps the name that it had
+		}
+		if err != nil {
+			return nil, err
+		}
+		data, _, err := nameIn(a, value)
+		if err != nil {
+			return nil, err
+		}
+		dn, err := s.name(o)
+		if err != nil {
+			return nil, err
+		}
+		values[i] = nameValue(a, data, dn)
+	}
+	return values, nil
 }
 
 func one(v []byte) [][]byte { return [][]byte{v} }
@@ -224,18 +261,7 @@ func (s *session) links(o *object, a *schema.Attribute, low, limit int) (values 
 		if err != nil {
 			return nil, false, err
 		}
-		values = append(values, linkValue(a, l, dn))
+		values = append(values, nameValue(a, l.Data, dn))
 	}
 	return values, false, nil
-}
-
-// linkValue writes a link as the value of its syntax: [MS-ADTS] 3.1.1.2.2.2.3.
-func linkValue(a *schema.Attribute, l rows.Link, dn string) []byte {
-	switch a.Syntax {
-	case schema.DNBinary:
-		return fmt.Appendf(nil, "B:%d:%s:%s", len(l.Data), l.Data, dn)
-	case schema.DNString:
-		return fmt.Appendf(nil, "S:%d:%s:%s", len(l.Data), l.Data, dn)
-	}
-	return []byte(dn)
 }

@@ -215,7 +215,7 @@ func (d *domain) values(dn, name string) (out []string) {
 	d.t.Helper()
 	e := d.get(dn)
 	a := attribute(d.t, d.Directory, name)
-	for _, v := range e.Values[a] {
+	for _, v := range rows.AsWritten(a, e.Values[a]) {
 		out = append(out, string(v))
 	}
 	if a.LinkID < 0 {

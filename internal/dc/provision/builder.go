@@ -277,6 +277,32 @@ func (b *builder) setDescriptor(e, parent *entry, o object, class *schema.Class)
 	return b.put(e, "nTSecurityDescriptor", bytes)
 }
 
+// refer makes references of the names in attributes that are no links, when all objects
+// are known. What none of them is called stands for the schema partition, whose names
+// never change.
+func (b *builder) refer() error {
+	for _, e := range b.entries {
+		for a, values := range e.Values {
+			if !rows.Refers(a) {
+				continue
+			}
+			for i, v := range values {
+				name := string(v)
+				if a.Syntax != schema.DN {
+					var err error
+					if _, name, err = a.Syntax.SplitDN(v); err != nil {
+						return fmt.Errorf("%s: %s: %w", e.Name, a.Name, err)
+					}
+				}
+				if target := b.byName[key(name)]; target != nil {
+					values[i] = rows.Reference(target.GUID, v)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // owner is who owns an object: the administrators of its naming context.
 func (b *builder) owner(dn adproto.DN) dtyp.SID {
 	if dn.Within(b.d.Domain().ConfigurationDN()) {

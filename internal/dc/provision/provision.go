@@ -70,6 +70,9 @@ func Objects(ctx context.Context, d *directory.Directory, cfg Config) error {
 			return fmt.Errorf("make domain: root key: %w", err)
 		}
 	}
+	if err := b.refer(); err != nil {
+		return fmt.Errorf("make domain: %w", err)
+	}
 	if err := write(ctx, d, b, cfg); err != nil {
 		return fmt.Errorf("make domain: %w", err)
 	}

@@ -24,8 +24,8 @@ type Entry struct {
 	Name string
 	// WhenCreated and WhenChanged are the controller's own times.
 	WhenCreated, WhenChanged dtyp.Filetime
-	// Values holds the stored values in the form that LDAP carries, in the order
-	// in which they were given; links, constructed attributes and the fields
+	// Values holds the stored values in the form that LDAP carries, or as references
+	// ([Refers]), in the order in which they were given; links, constructed attributes and the fields
 	// above are not in it. A missing attribute has no key.
 	Values map[*schema.Attribute][][]byte
 	// USNCreated and USNChanged are read from the store and not written. They are

@@ -68,9 +68,11 @@ func Unique(a *schema.Attribute) bool {
 	return false
 }
 
-// Indexed reports whether [Table.Find] knows entries by their values of a.
+// Indexed reports whether [Table.Find] knows entries by their values of a. References
+// have no index but objectCategory, whose values are names of the schema partition.
 func Indexed(a *schema.Attribute) bool {
-	return Unique(a) || a.Indexed() && a.LinkID < 0 && !a.Constructed() && !a.Secret() && a.Name != "objectGUID"
+	return Unique(a) || a.Indexed() && a.LinkID < 0 && !a.Constructed() && !a.Secret() && a.Name != "objectGUID" &&
+		(!Refers(a) || a.Name == "objectCategory")
 }
 
 // Deleted reports whether an entry is a tombstone, or the container of tombstones,
