@@ -34,6 +34,12 @@ func name(t *testing.T, s string) adproto.AccountName {
 	return n
 }
 
+// onBoth runs a test on Samba and on our own controller.
+func onBoth(t *testing.T, test func(t *testing.T, dc *lab.DC)) {
+	t.Run("Samba", func(t *testing.T) { test(t, lab.Samba(t, lab.SambaConfig{})) })
+	t.Run("gmsa", func(t *testing.T) { test(t, lab.Own(t, lab.OwnConfig{})) })
+}
+
 // config finds the lab's domain by its own DNS.
 func config(t *testing.T, dc *lab.DC) ad.Config {
 	t.Helper()
@@ -110,9 +116,14 @@ func TestDomainInfo(t *testing.T) {
 	}
 }
 
-func TestAccountsAreFoundByEveryFormOfTheirName(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestAccountsAreFoundByEveryFormOfTheirName(t *testing.T) { onBoth(t, accountsAreFound) }
+
+func accountsAreFound(t *testing.T, dc *lab.DC) {
 	s := session(t, domain(t, config(t, dc)), password(t, "web1$"))
+	info, err := s.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	dn := "CN=webapp01,CN=Managed Service Accounts," + lab.BaseDN
 	for _, n := range []string{"webapp01", "WebApp01$", `CONTOSO\WEBAPP01$`, "webapp01$@contoso.com", "webapp01@CONTOSO.COM", dn} {
 		a, err := s.FindService(t.Context(), name(t, n))
@@ -120,7 +131,7 @@ func TestAccountsAreFoundByEveryFormOfTheirName(t *testing.T) {
 			t.Errorf("%s: %v", n, err)
 			continue
 		}
-		if !strings.EqualFold(a.DN, dn) || a.Kind != ad.KindGMSA || a.Name != "webapp01$" || a.SID.Domain().String() != lab.DomainSID ||
+		if !strings.EqualFold(a.DN, dn) || a.Kind != ad.KindGMSA || a.Name != "webapp01$" || a.SID.Domain() != info.SID ||
 			a.DNSHostName != "webapp01.contoso.com" || len(a.SPNs) != 2 || a.Control != adproto.UACWorkstationTrust || a.EncTypes != 28 ||
 			a.KVNO == 0 || time.Since(a.WhenCreated) < 0 || a.MSA == nil || a.MSA.Interval != 30 || a.MSA.Readers == nil || len(a.MSA.Readers.DACL.ACEs) != 2 {
 			t.Errorf("%s: %+v", n, a)
@@ -136,6 +147,12 @@ func TestAccountsAreFoundByEveryFormOfTheirName(t *testing.T) {
 			t.Errorf("%s: %v", n, err)
 		}
 	}
+}
+
+// Our own controller has no accounts that differ in the $ alone (CVE-2021-42278).
+func TestNamesOfTwoAccounts(t *testing.T) {
+	dc := lab.Samba(t, lab.SambaConfig{})
+	s := session(t, domain(t, config(t, dc)), password(t, "web1$"))
 	dc.AddUser(t, "twin", "Passw0rd!Twin")
 	dc.AddComputer(t, "twin")
 	t.Cleanup(func() { dc.Delete(t, "twin"); dc.Delete(t, "twin$") })
@@ -147,8 +164,9 @@ func TestAccountsAreFoundByEveryFormOfTheirName(t *testing.T) {
 	}
 }
 
-func TestPasswordOpensTheAccount(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestPasswordOpensTheAccount(t *testing.T) { onBoth(t, passwordOpensTheAccount) }
+
+func passwordOpensTheAccount(t *testing.T, dc *lab.DC) {
 	d := domain(t, config(t, dc))
 	p, err := session(t, d, password(t, "web1$")).ManagedPassword(t.Context(), name(t, "webapp01"), ad.Hint{})
 	if err != nil {
@@ -171,8 +189,9 @@ func TestPasswordOpensTheAccount(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoManagedPassword(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestWhatIsNoManagedPassword(t *testing.T) { onBoth(t, whatIsNoManagedPassword) }
+
+func whatIsNoManagedPassword(t *testing.T, dc *lab.DC) {
 	s := session(t, domain(t, config(t, dc)), password(t, "web1$"))
 	for n, want := range map[string]error{
 		"nobody": ad.ErrNotFound, "CN=nobody," + lab.BaseDN: ad.ErrNotFound, "web1": ad.ErrNotGMSA, "smsa01": ad.ErrNotGMSA,
@@ -184,8 +203,9 @@ func TestWhatIsNoManagedPassword(t *testing.T) {
 	}
 }
 
-func TestIdentitiesThatDoNotWork(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestIdentitiesThatDoNotWork(t *testing.T) { onBoth(t, identitiesThatDoNotWork) }
+
+func identitiesThatDoNotWork(t *testing.T, dc *lab.DC) {
 	d := domain(t, config(t, dc))
 	for who, want := range map[string]error{"web1$": kclient.ErrWrongKey, "nobody$": kclient.ErrUnknownClient} {
 		_, _, err := session(t, d, passwordOf(t, who, "not it")).WhoAmI(t.Context())
@@ -207,8 +227,9 @@ func TestIdentitiesThatDoNotWork(t *testing.T) {
 	}
 }
 
-func TestIdentitiesFromKeytabTicketAndSimpleBind(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{})
+func TestIdentitiesFromKeytabTicketAndSimpleBind(t *testing.T) { onBoth(t, identities) }
+
+func identities(t *testing.T, dc *lab.DC) {
 	cfg := config(t, dc)
 	b, err := os.ReadFile(dc.Keytab(t, "web1"))
 	if err != nil {
@@ -237,7 +258,11 @@ func TestIdentitiesFromKeytabTicketAndSimpleBind(t *testing.T) {
 }
 
 func TestHostChangesItsOwnPassword(t *testing.T) {
-	dc := lab.Samba(t, lab.SambaConfig{Private: true})
+	t.Run("Samba", func(t *testing.T) { hostChangesItsOwnPassword(t, lab.Samba(t, lab.SambaConfig{Private: true})) })
+	t.Run("gmsa", func(t *testing.T) { hostChangesItsOwnPassword(t, lab.Own(t, lab.OwnConfig{Private: true})) })
+}
+
+func hostChangesItsOwnPassword(t *testing.T, dc *lab.DC) {
 	d := domain(t, config(t, dc))
 	s := session(t, d, password(t, "web2$"))
 	const next = "Another-Pass-77!"

@@ -119,10 +119,7 @@ func testTable(t *testing.T, dc *lab.DC, own bool) {
 // TestRefreshIsEnoughForAHostThatWasAdded is the way of the agent: one session,
 // which gets a new ticket and a new bind after the directory withheld a
 // password.
-func TestRefreshIsEnoughForAHostThatWasAdded(t *testing.T) {
-	t.Run("Samba", func(t *testing.T) { testRefresh(t, lab.Samba(t, lab.SambaConfig{})) })
-	t.Run("gmsa", func(t *testing.T) { testRefresh(t, lab.Own(t, lab.OwnConfig{})) })
-}
+func TestRefreshIsEnoughForAHostThatWasAdded(t *testing.T) { onBoth(t, testRefresh) }
 
 func testRefresh(t *testing.T, dc *lab.DC) {
 	dc.AddComputer(t, "late")

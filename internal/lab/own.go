@@ -31,7 +31,7 @@ type OwnConfig struct {
 // Own gives the test the domain contoso.com on a controller of our own, gmsa dc serve, on
 // the standard ports of an address of its own. It is used as the one of [Samba] is, so that
 // a test can run on both, but its domain's identifiers are its own, and of accounts it
-// has web1$, web2$ and evil1$, WebHosts, webapp01 and webapp02.
+// has web1$, web2$ and evil1$, WebHosts, webapp01, webapp02 and smsa01.
 //
 // The database tools of Samba change and search it over LDAPS, as Administrator.
 func Own(t testing.TB, cfg OwnConfig) *DC {
@@ -139,7 +139,8 @@ func (d *DC) seedOwn() error {
 		sids[reader] = found[0].Value("objectSid")
 	}
 	accounts := d.gmsaRecord(GMSA{Name: "webapp01", Interval: 30, SPNs: []string{"http/webapp01.contoso.com", "http/webapp01"}}, sids["WebHosts"], sids["web2$"]) +
-		"\n" + d.gmsaRecord(GMSA{Name: "webapp02", Interval: 1}, sids["WebHosts"])
+		"\n" + d.gmsaRecord(GMSA{Name: "webapp02", Interval: 1}, sids["WebHosts"]) +
+		"\ndn: CN=smsa01,CN=Managed Service Accounts," + d.BaseDN + "\nobjectClass: msDS-ManagedServiceAccount\nsAMAccountName: smsa01$\nuserAccountControl: 4096\n"
 	return d.modify(accounts)
 }
 
