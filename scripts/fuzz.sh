@@ -3,6 +3,9 @@
 # fuzz.sh share SECONDS shares the time among all targets: those of packages that
 #                       changed since FUZZ_BASE (by default main, else the last 20
 #                       commits) come first and get twice as much
+# fuzz.sh keep COUNT    copies the shortest inputs that fuzzing has found for each target
+#                       of a codec, up to COUNT, into its testdata/fuzz: the saved
+#                       corpus, which every test run replays
 #
 # A crasher is written to the package's testdata/fuzz, where it is a test from then on.
 set -eu -o pipefail
@@ -12,6 +15,20 @@ mode=$1 seconds=$2
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
 cache=$(go env GOCACHE)/fuzz
+
+if [ "$mode" = keep ]; then
+  count=$seconds
+  git grep -Eo '^func Fuzz[A-Za-z0-9_]*\(f \*testing\.F\)' -- dtyp secdesc gkdi managedpassword credspec krb5 internal/adproto |
+    sed -E 's/^([^:]*)\/[^\/]*:func (Fuzz[A-Za-z0-9_]*).*/\1 \2/' |
+    while read -r dir name; do
+      found=$cache/github.com/opengmsa/opengmsa/$dir/$name
+      [ -d "$found" ] || continue
+      mkdir -p "$dir/testdata/fuzz/$name"
+      find "$found" -type f -printf '%s %p\n' | sort -k1,1n -k2 | head -n "$count" | cut -d' ' -f2- |
+        xargs -r -d '\n' cp -t "$dir/testdata/fuzz/$name"
+    done
+  exit
+fi
 
 base=${FUZZ_BASE:-$(git merge-base HEAD origin/main 2>/dev/null || true)}
 if [ -z "$base" ] || [ "$(git rev-parse "$base")" = "$(git rev-parse HEAD)" ]; then
