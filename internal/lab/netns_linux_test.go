@@ -55,3 +55,24 @@ func TestANetHasItsOwnPortsAndFiles(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+func TestARootHasItsOwnPrograms(t *testing.T) {
+	n := Netns(t, "client1.contoso.com")
+	r := n.Root()
+	if out := r.Run("kinit", "--version"); !strings.Contains(out, "Heimdal") {
+		t.Errorf("kinit in the root: %s", out)
+	}
+	r.WriteFile("/etc/opengmsa-lab-root", []byte("secret"), 0o600)
+	if out := r.Run("cat", "/etc/opengmsa-lab-root", "/etc/hostname"); out != "secretclient1.contoso.com\n" {
+		t.Errorf("files of the root: %q", out)
+	}
+	for where, path := range map[string]string{"the Net": n.Path("/etc/opengmsa-lab-root"), "this machine": "/etc/opengmsa-lab-root"} {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("what was written to the root is in %s", where)
+		}
+	}
+	again := Netns(t, "client1.contoso.com").Root()
+	if _, err := os.Stat(again.Path("/etc/opengmsa-lab-root")); err == nil {
+		t.Error("what was written to one root is in another")
+	}
+}
