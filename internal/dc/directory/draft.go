@@ -61,7 +61,7 @@ func (d *draft) isRootKey() bool { return d.class.Has(classRootKey) }
 // those that follow from others.
 func (d *draft) settle() error {
 	for _, rule := range []func() error{
-		d.settleAccountName, d.settlePrincipalName, d.settleSPNs, d.settleAccountControl,
+		d.settleAccountName, d.settlePrincipalName, d.renameSPNs, d.settleSPNs, d.settleAccountControl,
 		d.settleDelegation, d.settlePasswordTime, d.settleLockout, d.settleGroupType, d.settlePrimaryGroup, d.settleReaders,
 	} {
 		if err := rule(); err != nil {

@@ -18,6 +18,72 @@ func hostClasses() []string {
 		dcom cifs spooler snmp schedule tapisrv trksvr trkwks ups time wins www http w3svc iisadmin msdtc`)
 }
 
+// renameSPNs lets the SPNs of a machine follow its names: one whose host or service is
+// the old dNSHostName, or the old sAMAccountName without "$", gets the new one, also
+// where the same request gives it. SPNs with a port or an instance stay as they are, and
+// so do all where a name is taken away. This is what Samba 4.22 was measured to do; the
+// clause of [MS-ADTS] is not known here.
+func (d *draft) renameSPNs() error {
+	if d.old == nil || !d.isMachine() {
+		return nil
+	}
+	spns, changed := d.e.Values[d.mustAttribute("servicePrincipalName")], false
+	for _, name := range []func(*rows.Entry) string{
+		func(e *rows.Entry) string { return string(d.value(e, "dNSHostName")) }, d.machineName,
+	} {
+		was, is := name(d.old), name(d.e)
+		if was == "" || is == "" || was == is {
+			continue
+		}
+		renamed := make([][]byte, len(spns))
+		for i, v := range spns {
+			renamed[i] = renameSPN(v, was, is)
+		}
+		spns, changed = renamed, true
+	}
+	if !changed {
+		return nil
+	}
+	return d.setSPNs(spns)
+}
+
+// setSPNs makes values the SPNs of the object, each once: two may have become one.
+func (d *draft) setSPNs(values [][]byte) error {
+	spn := d.mustAttribute("servicePrincipalName")
+	seen := map[string]bool{}
+	var unique [][]byte
+	for _, v := range values {
+		key, err := keyOf(spn, v)
+		if err != nil {
+			return err
+		}
+		if !seen[key] {
+			unique = append(unique, v)
+		}
+		seen[key] = true
+	}
+	d.set(d.e, spn.Name, unique...)
+	return nil
+}
+
+// renameSPN is an SPN with another name of its host, if it has the old one.
+func renameSPN(value []byte, was, is string) []byte {
+	spn, err := adproto.ParseSPN(string(value))
+	if err != nil || spn.Port != 0 || spn.Instance != "" {
+		return value
+	}
+	changed := false
+	for _, part := range []*string{&spn.Host, &spn.Service} {
+		if strings.EqualFold(*part, was) {
+			*part, changed = is, true
+		}
+	}
+	if !changed {
+		return value
+	}
+	return []byte(spn.String())
+}
+
 // settleSPNs judges servicePrincipalName: each value is one, and no other account in
 // the forest has it, spelled otherwise or by an alias ([MS-ADTS] 3.1.1.5.1.3).
 func (d *draft) settleSPNs() error {

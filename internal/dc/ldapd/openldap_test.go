@@ -117,6 +117,47 @@ func TestOpenLDAPOperations(t *testing.T) {
 	}
 }
 
+// The SPNs of a machine follow its names, as they do in Samba (4.22), where the same
+// requests leave the same values.
+func TestOpenLDAPRenamesSPNs(t *testing.T) {
+	lab.Need(t, "ldapmodify", "ldapsearch")
+	f := start(t)
+	f.Insert(t, dctest.Object{Class: "computer", Name: "spn1$"})
+	f.Insert(t, dctest.Object{Class: "computer", Name: "spn2$", Values: map[string][]string{"servicePrincipalName": {"HOST/taken.contoso.com"}}})
+	env := f.kerberosEnv(t, admin, dctest.AdminPassword)
+	at := []string{"-Q", "-H", url("ldap", f.plain), "-Y", "GSSAPI"}
+	given := []string{"HOST/spn1.contoso.com", "HOST/SPN1", "http/spn1.contoso.com:80", "http/other.contoso.com", "x/SPN1/contoso.com", "y/contoso.com/spn1.contoso.com"}
+	for _, c := range []struct{ change, fails, want string }{
+		{"replace: dNSHostName\ndNSHostName: spn1.contoso.com\n-\nreplace: servicePrincipalName\nservicePrincipalName: " + strings.Join(given, "\nservicePrincipalName: "), "",
+			strings.Join(given, " ")},
+		{"replace: dNSHostName\ndNSHostName: new1.contoso.com", "",
+			"HOST/new1.contoso.com HOST/SPN1 http/spn1.contoso.com:80 http/other.contoso.com x/SPN1/contoso.com y/contoso.com/new1.contoso.com"},
+		{"replace: sAMAccountName\nsAMAccountName: new1$", "",
+			"HOST/new1.contoso.com HOST/new1 http/spn1.contoso.com:80 http/other.contoso.com x/new1/contoso.com y/contoso.com/new1.contoso.com"},
+		{"replace: dNSHostName\ndNSHostName: taken.contoso.com", "000021C7: ",
+			"HOST/new1.contoso.com HOST/new1 http/spn1.contoso.com:80 http/other.contoso.com x/new1/contoso.com y/contoso.com/new1.contoso.com"},
+		{"replace: dNSHostName\ndNSHostName: newer1.contoso.com\n-\nreplace: servicePrincipalName\nservicePrincipalName: HOST/mine.contoso.com\nservicePrincipalName: HOST/new1.contoso.com", "",
+			"HOST/mine.contoso.com HOST/newer1.contoso.com"},
+		{"delete: dNSHostName", "", "HOST/mine.contoso.com HOST/newer1.contoso.com"},
+		{"add: dNSHostName\ndNSHostName: back1.contoso.com", "", "HOST/mine.contoso.com HOST/newer1.contoso.com"},
+	} {
+		out, err := lab.Try(env, "dn: CN=spn1,CN=Users,DC=contoso,DC=com\nchangetype: modify\n"+c.change+"\n", "ldapmodify", at...)
+		if (err == nil) != (c.fails == "") || !strings.Contains(out, c.fails) {
+			t.Errorf("%s: %v\n%s", c.change, err, out)
+		}
+		out = lab.Run(t, env, "", "ldapsearch", append(at, "-LLL", "-b", "DC=contoso,DC=com", "(cn=spn1)", "servicePrincipalName")...)
+		var got []string
+		for line := range strings.Lines(out) {
+			if spn, ok := strings.CutPrefix(line, "servicePrincipalName: "); ok {
+				got = append(got, strings.TrimSpace(spn))
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %s", c.change, got, c.want)
+		}
+	}
+}
+
 // Groups are as large as administrators make them: 2,000 members in one modify, a group
 // that is made with 1,000, and both deleted.
 func TestOpenLDAPLargeGroups(t *testing.T) {

@@ -106,7 +106,7 @@ func TestObjectsFollowTheSchema(t *testing.T) {
 			}
 			present := []*schema.Attribute{r.attribute(class.RDN())}
 			for a, stored := range e.Values {
-		values := rows.AsWritten(a, stored)
+				values := rows.AsWritten(a, stored)
 				present = append(present, a)
 				if a.SingleValued && len(values) != 1 {
 					t.Errorf("%s: %d values of %s", dn, len(values), a.Name)
