@@ -66,7 +66,8 @@ func (c *conn) bindSimple(ctx context.Context, q ldapmsg.BindRequest) error {
 		return nil // anonymous
 	case len(q.Password) == 0:
 		// Whoever asks with a name and gets success believes that a password was
-		// checked: RFC 4513, Section 6.3.1.
+		// checked: RFC 4513, Sections 5.1.2 and 6.3.1, have this result for it. Samba
+		// 4.22 says that the password is wrong.
 		return fail(unwillingToPerform, dsUnwilling, "unauthenticated binds are not allowed: the password is empty")
 	case c.cert == nil:
 		return fail(strongerAuthRequired, dsStrongAuth, comment(0x0C090202,

@@ -116,7 +116,7 @@ func readControls(m ldapmsg.Message) (o options, err error) {
 			if !c.Critical {
 				continue
 			}
-			return o, fail(unavailableCriticalExtension, 0x2040, "the control "+c.Type+" is critical and not available here") // ERROR_DS_UNAVAILABLE_CRIT_EXTENSION
+			return o, fail(unavailableCriticalExtension, 0x2040, "the control "+c.Type+" is critical and not available here") // ERROR_DS_NOT_SUPPORTED, which AD gives here
 		}
 		if set := controls[i].set; set != nil {
 			if err := set(&o, c); err != nil {
