@@ -55,6 +55,8 @@ type Config struct {
 	// SystemdUnits is where systemd links the invocations of its units; empty:
 	// /run/systemd/units.
 	SystemdUnits string
+	// Hooks is where container runtimes' hooks call; nil: nowhere. Run closes it.
+	Hooks *net.UnixListener
 	// Notify tells the service manager of a state, as sd_notify(3) has it; nil:
 	// nobody.
 	Notify func(state string)
@@ -199,7 +201,7 @@ func makeUnits(dir string) error {
 
 // use makes a configuration the one in force.
 func (a *Agent) use(c config.Config) {
-	a.settings.Store(&settings{resolver: resolver{cfg: c, identities: a.cfg.Identities}, policy: policy.Policy{Rules: c.Rules}})
+	a.settings.Store(&settings{resolver: resolver{cfg: c, identities: a.cfg.Identities}, policy: policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules}})
 }
 
 // resolveAgain finds the accounts of a lease of the journal under the present
@@ -289,6 +291,7 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		same bool
 	}{
 		{"socket", old.Socket == next.Socket && old.SocketMode == next.SocketMode},
+		{"containers.hook_socket", old.Containers.HookSocket == next.Containers.HookSocket},
 		{"leases", old.Leases == next.Leases},
 		{"state_directory", old.StateDirectory == next.StateDirectory},
 		{"event_log", old.EventLog == next.EventLog},
@@ -367,6 +370,9 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	work.run(working, "credential specs", func(ctx context.Context) error { return a.specs.run(ctx, a.follow) })
 	work.run(working, "commands", a.rotation.run)
 
+	if a.cfg.Hooks != nil {
+		work.run(working, "hooks", func(ctx context.Context) error { return a.serveHooks(ctx, a.cfg.Hooks) })
+	}
 	s := a.grpcServer()
 	for _, l := range listeners {
 		work.run(working, "serve on "+l.Addr().String(), func(context.Context) error { return s.Serve(l) })

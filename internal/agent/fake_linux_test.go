@@ -275,6 +275,9 @@ func (g *guard) start(t testing.TB) *guard {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if g.cfg.Hooks, err = ListenHooks(g.cfg.Config); err != nil {
+		t.Fatal(err)
+	}
 	g.run(t, l)
 	client, err := agentapi.Dial(g.cfg.Config.Socket)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/harden"
+	"github.com/opengmsa/opengmsa/internal/hookapi"
 )
 
 // Harden keeps other processes of the same user out of this one, and its memory
@@ -41,31 +42,41 @@ var ErrRunning = errors.New("another agent is running")
 // Listen opens the agent's socket. What a killed agent left at its path is
 // replaced; a socket on which somebody answers is not.
 func Listen(c config.Config) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(c.Socket), 0o755); err != nil {
+	return listen("unix", c.Socket, os.FileMode(c.SocketMode))
+}
+
+// ListenHooks opens the socket for the hooks of container runtimes, which is root's
+// alone.
+func ListenHooks(c config.Config) (*net.UnixListener, error) {
+	return listen(hookapi.Network, c.Containers.HookSocket, 0o600)
+}
+
+func listen(network, path string, mode os.FileMode) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	if info, err := os.Lstat(c.Socket); err == nil {
+	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("socket %s: there is a file that is no socket", c.Socket)
+			return nil, fmt.Errorf("socket %s: there is a file that is no socket", path)
 		}
-		if conn, err := net.DialTimeout("unix", c.Socket, time.Second); err == nil {
+		if conn, err := net.DialTimeout(network, path, time.Second); err == nil {
 			conn.Close()
-			return nil, fmt.Errorf("socket %s: %w", c.Socket, ErrRunning)
+			return nil, fmt.Errorf("socket %s: %w", path, ErrRunning)
 		}
 	}
 	// Bound under another name and with its final mode before it can be found.
-	temporary := c.Socket + ".new"
+	temporary := path + ".new"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	l, err := net.ListenUnix(network, &net.UnixAddr{Name: temporary, Net: network})
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	l.SetUnlinkOnClose(false)
-	err = os.Chmod(temporary, os.FileMode(c.SocketMode))
+	err = os.Chmod(temporary, mode)
 	if err == nil {
-		err = os.Rename(temporary, c.Socket)
+		err = os.Rename(temporary, path)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket: %w", err), l.Close(), os.Remove(temporary))

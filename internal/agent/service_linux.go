@@ -13,6 +13,8 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
+
+	"github.com/opengmsa/opengmsa/internal/agent/config"
 )
 
 // Serve is the whole life of the agent as a service: it hardens the process,
@@ -29,10 +31,15 @@ func Serve(ctx context.Context, cfg Config) error {
 	if cfg.Notify == nil {
 		cfg.Notify = notify
 	}
+	if cfg.Hooks, err = listenHooks(cfg.Config); err != nil {
+		closeListeners(listeners)
+		return err
+	}
 	a, err := New(cfg)
 	if err != nil {
-		for _, l := range listeners {
-			l.Close()
+		closeListeners(listeners)
+		if cfg.Hooks != nil {
+			cfg.Hooks.Close()
 		}
 		return err
 	}
@@ -48,6 +55,21 @@ func Serve(ctx context.Context, cfg Config) error {
 		case <-hup:
 			a.reloadAtSignal()
 		}
+	}
+}
+
+// listenHooks opens the socket of the runtimes' hooks. An agent that is not root's has none: it
+// can mount nothing.
+func listenHooks(c config.Config) (*net.UnixListener, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	return ListenHooks(c)
+}
+
+func closeListeners(list []net.Listener) {
+	for _, l := range list {
+		l.Close()
 	}
 }
 

@@ -20,7 +20,7 @@ var layers = []struct {
 	{"which controller; leases and events as values and files; the process itself", []string{"internal/locate/...", "internal/lease/...", "internal/event/...", "internal/harden"}},
 	{"exchanges with a controller", []string{"internal/kclient/..."}},
 	{"protected LDAP", []string{"internal/ldapc/..."}},
-	{"a domain as typed operations; the agent's protocol", []string{"internal/ad/...", "internal/agentapi/..."}},
+	{"a domain as typed operations; the agent's protocol", []string{"internal/ad/...", "internal/agentapi/...", "internal/hookapi"}},
 	{"services", []string{"internal/agent/...", "internal/dc/...", "internal/doctor/...", "internal/deliver/..."}},
 	{"a domain inside a test", []string{"domaintest/..."}},
 	{"commands", []string{"internal/cli/..."}},

@@ -20,6 +20,10 @@ type Container struct {
 	Hosts    []string          // lines of /etc/hosts, "address name"
 	Hooks    map[string][]Hook // OCI hooks by stage, such as createRuntime
 	Files    map[string]string // more files of the root file system, by path
+	// Prepare, if not nil, changes the root file system after all else, and Edit the
+	// configuration: for images and settings that no test but one has.
+	Prepare func(rootfs string) error
+	Edit    func(config map[string]any)
 }
 
 // A Hook is one entry of the OCI runtime configuration's hooks.
@@ -92,7 +96,16 @@ func (c Container) write(dir string) error {
 			return err
 		}
 	}
-	config, err := json.MarshalIndent(c.spec(), "", "  ")
+	if c.Prepare != nil {
+		if err := c.Prepare(root); err != nil {
+			return err
+		}
+	}
+	spec := c.spec()
+	if c.Edit != nil {
+		c.Edit(spec)
+	}
+	config, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		return err
 	}

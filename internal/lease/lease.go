@@ -178,10 +178,13 @@ type Lease struct {
 	Creator uint32 `json:"creator"`
 	// The lease ends with Workload or with Unit; where both are zero, it ends
 	// when it is removed.
-	Workload Process   `json:"workload,omitzero"`
-	Unit     Unit      `json:"unit,omitzero"`
-	Options  Options   `json:"options,omitzero"`
-	Created  time.Time `json:"created"`
+	Workload Process `json:"workload,omitzero"`
+	Unit     Unit    `json:"unit,omitzero"`
+	// Container is the runtime's name for the container whose first process is
+	// Workload; empty for others.
+	Container string    `json:"container,omitempty"`
+	Options   Options   `json:"options,omitzero"`
+	Created   time.Time `json:"created"`
 }
 
 // CCachePath is the path by which Kerberos programs are told of the credential cache

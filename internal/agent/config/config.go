@@ -58,6 +58,8 @@ type Config struct {
 	Plugins map[string]Plugin `yaml:"plugins"`
 	// Rules say who may lease what; without any, root alone may.
 	Rules []policy.Rule `yaml:"rules"`
+	// Containers says which credential specs the containers of this host may use.
+	Containers Containers `yaml:"containers"`
 	// OnRotate are commands that a lease may ask for by name.
 	OnRotate map[string]Command `yaml:"on_rotate"`
 
@@ -81,6 +83,16 @@ type Leases struct {
 	Size int64 `yaml:"size"`
 	// AllowSwap accepts a tmpfs whose pages may be swapped to a disk.
 	AllowSwap bool `yaml:"allow_swap"`
+}
+
+// Containers says which credential specs the containers of this host may use, and how
+// their runtimes reach the agent.
+type Containers struct {
+	// Rules publish credential specs; without any, no container gets an identity.
+	Rules []policy.ContainerRule `yaml:"rules"`
+	// HookSocket is where the agent waits for gmsa-hook; empty is "hook.sock" beside
+	// Socket. It is root's alone.
+	HookSocket string `yaml:"hook_socket"`
 }
 
 // Quotas bound what callers can make the agent do. They hold for each user of
@@ -291,6 +303,9 @@ func (c Config) withDefaults() Config {
 	}
 	if len(domains) == len(c.Domains) { // else Validate reports the clash
 		c.Domains = domains
+	}
+	if c.Containers.HookSocket == "" {
+		c.Containers.HookSocket = filepath.Join(filepath.Dir(c.Socket), "hook.sock")
 	}
 	for name, command := range c.OnRotate {
 		if command.Timeout == 0 {

@@ -56,7 +56,8 @@ func (c Config) Validate() error {
 		c.Domains[name].validate(&f, name, c.Plugins)
 	}
 	f = append(f, plugin.Check(c.Plugins)...)
-	if err := (policy.Policy{Rules: c.Rules}).Validate(); err != nil {
+	f.absolute("containers.hook_socket", c.Containers.HookSocket, false)
+	if err := (policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules}).Validate(); err != nil {
 		f = append(f, err)
 	}
 	for _, name := range sortedKeys(c.OnRotate) {

@@ -153,6 +153,29 @@ func UnitOf(cgroup string) string {
 	return ""
 }
 
+// pidOf takes the pid from what /proc/PID/fdinfo says of a pidfd: proc_pid_fdinfo(5).
+// A process that has ended has -1, one of another PID namespace 0, and what is no
+// pidfd has none.
+func pidOf(fdinfo string) (int, error) {
+	for line := range strings.Lines(fdinfo) {
+		text, ok := strings.CutPrefix(line, "Pid:")
+		if !ok {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(text))
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("pidfd: %w", err)
+		case pid == 0:
+			return 0, fmt.Errorf("%w: PID", ErrForeign)
+		case pid < 0:
+			return 0, ErrGone
+		}
+		return pid, nil
+	}
+	return 0, errors.New("the descriptor is no pidfd")
+}
+
 // parseStart takes field 22 of /proc/PID/stat, the start time in clock ticks
 // since boot. The command name before it is in parentheses and may hold
 // anything, parentheses and spaces included: fields are counted from the last

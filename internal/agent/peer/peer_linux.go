@@ -99,6 +99,24 @@ func OpenProcess(pid int, start uint64) (*Process, error) {
 	return p, nil
 }
 
+// OpenPIDFD takes hold of the process that a pidfd refers to, which somebody sent: the
+// kernel says which one that is. fd stays the caller's.
+func OpenPIDFD(fd int) (*Process, error) {
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	if err != nil {
+		return nil, err
+	}
+	pid, err := pidOf(string(info))
+	if err != nil {
+		return nil, err
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return describe(pid, own)
+}
+
 // Clone takes hold of the same process once more, as it was described before.
 // The pidfd is a new one and no duplicate, so that closing it ends its watches.
 func (p *Process) Clone() (*Process, error) {

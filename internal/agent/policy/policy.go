@@ -78,6 +78,9 @@ type Rule struct {
 // admits root of the host alone.
 type Policy struct {
 	Rules []Rule
+	// Containers publish credential specs to the containers of this host; without
+	// any, none is published.
+	Containers []ContainerRule
 }
 
 // Grant is what a policy gives.
@@ -171,8 +174,7 @@ func (p Policy) Validate() error {
 			}
 		}
 		for _, g := range r.Cgroups {
-			// "/" would match every process of the host.
-			if path.Clean(g) != g || !path.IsAbs(g) || g == "/" {
+			if !isCgroup(g) {
 				fault("cgroups", "%q: want an absolute path below the root", g)
 			}
 		}
@@ -186,6 +188,9 @@ func (p Policy) Validate() error {
 			fault("leases", "%d is negative", r.Leases)
 		}
 	}
+	for i, r := range p.Containers {
+		faults = append(faults, r.faults(i)...)
+	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
 }
@@ -196,6 +201,10 @@ func matchAny(patterns []string, s string) bool {
 		return err == nil && ok
 	})
 }
+
+// isCgroup tells whether g can be a rule's control group: "/" would hold every
+// process of the host.
+func isCgroup(g string) bool { return path.Clean(g) == g && path.IsAbs(g) && g != "/" }
 
 // below reports whether the group g holds the group of the caller.
 func below(caller, g string) bool {

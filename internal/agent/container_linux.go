@@ -1,0 +1,254 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"github.com/opengmsa/opengmsa/internal/agent/peer"
+	"github.com/opengmsa/opengmsa/internal/agent/policy"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/hookapi"
+	"github.com/opengmsa/opengmsa/internal/lease"
+)
+
+// Where a container sees its identity, beside [lease.MountPoint].
+const containerConf = "/etc/krb5.conf"
+
+// maxContainerName bounds the runtime's name for a container, in bytes; engines use
+// 64 hex digits.
+const maxContainerName = 256
+
+// serveHooks answers the hooks of container runtimes until ctx is done, one request a
+// connection.
+func (a *Agent) serveHooks(ctx context.Context, l *net.UnixListener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	for {
+		conn, err := l.AcceptUnix()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		wg.Go(func() { a.serveHook(ctx, conn) })
+	}
+}
+
+// serveHook answers one hook. What the caller is, and how many there are, is judged
+// as for the other socket (security 1 and 9).
+func (a *Agent) serveHook(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, hookapi.Timeout-deadlineMargin)
+	defer cancel()
+	counted, info, err := a.admission.ServerHandshake(conn)
+	if err != nil {
+		a.log.Warn("hook refused", slog.Any("error", err))
+		return
+	}
+	defer counted.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline.Add(deadlineMargin)); err != nil {
+		return
+	}
+	var request hookapi.Request
+	files, err := hookapi.Receive(conn, &request)
+	if err != nil {
+		a.log.Warn("request of a hook", slog.Any("error", err))
+		return
+	}
+	defer closeFiles(files)
+	call := hookCall{a: a, caller: info.(caller), request: request, files: files}
+	if err := call.answer(ctx, conn); err != nil {
+		a.log.Info("request of a hook failed", slog.String("container", request.Container), slog.String("spec", request.CredentialSpec), slog.Any("error", err))
+	}
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// hookCall is one request of a hook.
+type hookCall struct {
+	a       *Agent
+	caller  caller
+	request hookapi.Request
+	files   []*os.File
+}
+
+// answer does what is asked and sends the reply. A lease whose hook is gone before it
+// has the reply ends: nobody else can attach it.
+func (h hookCall) answer(ctx context.Context, conn *net.UnixConn) (err error) {
+	e, mounts, err := h.do(ctx)
+	defer closeFiles(mounts)
+	if err != nil {
+		return errors.Join(err, hookapi.Send(conn, hookapi.Reply{Failure: hookFailure(err)}))
+	}
+	reply := hookapi.Reply{}
+	if e != nil {
+		reply.Lease = e.ID.String()
+		reply.Mounts = []hookapi.Mount{{Target: lease.MountPoint, Directory: true}, {Target: containerConf}}
+	}
+	if err := hookapi.Send(conn, reply, mounts...); err != nil {
+		if e != nil {
+			h.a.book.remove(e, "its hook has gone")
+		}
+		return err
+	}
+	return nil
+}
+
+// hookFailure is what the hook prints.
+func hookFailure(err error) *hookapi.Failure {
+	if f, ok := errors.AsType[*agentapi.Failure](err); ok {
+		return &hookapi.Failure{Message: f.Error(), Hints: f.Hints}
+	}
+	return &hookapi.Failure{Message: err.Error()}
+}
+
+// do checks who calls and dispatches. A fault of ours ends one request and not the
+// agent.
+func (h hookCall) do(ctx context.Context) (e *entry, mounts []*os.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			h.a.log.Error("a request of a hook failed by a fault of the agent", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			err = errors.New("a fault of the agent; its log has the details")
+		}
+	}()
+	if h.caller.refused != nil {
+		return nil, nil, h.caller.refused
+	}
+	if !h.caller.HostRoot() {
+		return nil, nil, denied(errors.New("hooks are root's alone"))
+	}
+	if name := h.request.Container; name == "" || len(name) > maxContainerName {
+		return nil, nil, usage("a container's name has 1 to %d characters", maxContainerName)
+	}
+	switch h.request.Op {
+	case hookapi.Attach:
+		return h.attach(ctx)
+	case hookapi.End:
+		h.a.book.endContainer(h.request.Container)
+		return nil, nil, nil
+	}
+	return nil, nil, usage("the agent does not know the hook's request %q", h.request.Op)
+}
+
+// attach makes the lease of a container and the mounts that show it.
+func (h hookCall) attach(ctx context.Context) (*entry, []*os.File, error) {
+	o, grant, err := h.order()
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := h.a.book.create(ctx, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	mounts, err := h.a.mounts(e.ID)
+	if err != nil {
+		h.a.book.remove(e, "it cannot be mounted")
+		return nil, nil, err
+	}
+	h.a.log.Info("lease", slog.String("lease", e.ID.String()), slog.String("account", o.lease.Accounts[0].String()), slog.String("spec", e.Spec),
+		slog.String("container", e.Container), slog.Uint64("uid", uint64(e.Owner.UID)), slog.String("rule", grant.Rule))
+	return e, mounts, nil
+}
+
+// mounts are the detached mounts of a lease, in the order of the reply.
+func (a *Agent) mounts(id lease.ID) ([]*os.File, error) {
+	dir, err := a.root.Mount(id)
+	if err != nil {
+		return nil, mountFailure(err)
+	}
+	conf, err := a.root.MountConf()
+	if err != nil {
+		dir.Close()
+		return nil, mountFailure(err)
+	}
+	return []*os.File{dir, conf}, nil
+}
+
+func mountFailure(err error) error {
+	return &agentapi.Failure{
+		Kind: agentapi.Kind_KIND_FAILED, Message: "the agent cannot make a mount for the container", Err: err,
+		Hints: []string{"the agent needs CAP_SYS_ADMIN and Linux 5.12; its log has the reason"},
+	}
+}
+
+// order checks a container's request. What decides is read from /proc of the process
+// that the pidfd names: the user namespace, the control group (security 3 and 4).
+func (h hookCall) order() (order, policy.Grant, error) {
+	if len(h.files) != 1 {
+		return order{}, policy.Grant{}, usage("%d descriptors, want the pidfd of the container", len(h.files))
+	}
+	process, err := peer.OpenPIDFD(int(h.files[0].Fd()))
+	if err != nil {
+		return order{}, policy.Grant{}, fmt.Errorf("process of the container: %w", err)
+	}
+	defer process.Close()
+	if process.Namespaces.Mount == h.a.admission.own.Mount {
+		return order{}, policy.Grant{}, usage("process %d is in no container: its mount namespace is the host's", process.PID)
+	}
+	uid, ok1 := peer.ToHost(process.UIDMap, h.request.UID)
+	gid, ok2 := peer.ToHost(process.GIDMap, h.request.GID)
+	if !ok1 || !ok2 {
+		return order{}, policy.Grant{}, usage("user %d:%d does not exist in the container's user namespace", h.request.UID, h.request.GID)
+	}
+	set := h.a.settings.Load()
+	name, keytab := h.request.CredentialSpec, h.request.Keytab
+	grant, err := set.policy.DecideContainer(policy.Container{Runtime: peer.RuntimeOf(process.Cgroup), Cgroup: process.Cgroup, UID: uid}, name, keytab)
+	if err != nil {
+		return order{}, grant, notPublished(name, err)
+	}
+	s := server{a: h.a}
+	parsed, _, err := s.namedSpec(name)
+	if err != nil {
+		return order{}, grant, err
+	}
+	targets, err := h.a.specTargets(set, parsed)
+	if err != nil {
+		return order{}, grant, err
+	}
+	o, err := s.order(set, h.caller, &agentapi.CreateLeaseRequest{
+		Uid: uid, Gid: gid, Keytab: keytab,
+		Workload: &agentapi.CreateLeaseRequest_Process{Process: &agentapi.Process{Pid: int32(process.PID), StartTime: process.StartTime}},
+	}, subject{spec: name, targets: targets, grant: grant})
+	o.lease.Container = h.request.Container
+	return o, grant, err
+}
+
+// notPublished is the whole answer for a spec that no rule publishes to the
+// container, whether or not there is one of that name.
+func notPublished(spec string, err error) error {
+	return &agentapi.Failure{
+		Kind: agentapi.Kind_KIND_DENIED, Message: fmt.Sprintf("the credential spec %q is not published to this container", spec), Err: err,
+		Hints: []string{"rules under containers in /etc/gmsa/agent.yaml publish specs, and the agent's log names the reason"},
+	}
+}
+
+// endContainer ends the leases of a container, if its process has ended: two runtimes
+// may have a container of the same name.
+func (b *book) endContainer(name string) {
+	for _, e := range b.all() {
+		if e.Container != name {
+			continue
+		}
+		p, err := peer.OpenProcess(e.Workload.PID, e.Workload.Start)
+		if err == nil {
+			p.Close()
+			continue
+		}
+		if errors.Is(err, peer.ErrGone) {
+			b.remove(e, "its container has stopped")
+		}
+	}
+}

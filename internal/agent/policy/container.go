@@ -1,0 +1,115 @@
+package policy
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The runtimes of [Container.Runtime].
+const (
+	Podman     = "podman"
+	Docker     = "docker"
+	Containerd = "containerd"
+	CRIO       = "cri-o"
+	// OtherRuntime is one whose control groups have no known form: plain runc, or
+	// an engine that was told of another one.
+	OtherRuntime = "other"
+)
+
+func runtimes() []string { return []string{Podman, Docker, Containerd, CRIO, OtherRuntime} }
+
+// Container is a container as the kernel shows it. Its image, its environment and its
+// annotations are whatever somebody made them: nothing of them is here (security 3).
+type Container struct {
+	// Runtime is who made it, by the name of its control group (package peer).
+	Runtime string
+	// Cgroup is the control group's path.
+	Cgroup string
+	// UID is the host's id of its program's user.
+	UID uint32
+}
+
+// ContainerRule publishes credential specs to containers. Whoever may start a container
+// with an engine that a rule lists may use the rule's specs: access to an engine's API
+// is use of every spec published to it. That is why there is no rule by default.
+type ContainerRule struct {
+	// Name appears in the log when the rule decides.
+	Name string `yaml:"name"`
+	// CredentialSpecs are names of specs, with the wildcards of path.Match.
+	CredentialSpecs []string `yaml:"credential_specs"`
+	// Runtimes are those that may use them: podman, docker, containerd, cri-o, and
+	// "other" for plain runc and control groups of no known form.
+	Runtimes []string `yaml:"runtimes"`
+	// Cgroups, where given, are control groups that hold the container's.
+	Cgroups []string `yaml:"cgroups"`
+	// Users, where given, are the host's uids of the container's program.
+	Users []uint32 `yaml:"users"`
+	// Keytab allows keys, not tickets alone.
+	Keytab bool `yaml:"keytab"`
+}
+
+// DecideContainer answers for a container whose runtime runs as root of the host. The
+// reason of a refusal is for the log.
+func (p Policy) DecideContainer(c Container, spec string, keytab bool) (Grant, error) {
+	reason := fmt.Sprintf("no rule for containers publishes %q to it", spec)
+	for i, rule := range p.Containers {
+		if !matchAny(rule.CredentialSpecs, spec) {
+			continue
+		}
+		label := containerLabel(rule, i)
+		switch {
+		case !rule.matches(c):
+			reason = fmt.Sprintf("rule %s for containers is not for runtime %s, control group %s, uid %d", label, c.Runtime, c.Cgroup, c.UID)
+		case keytab && !rule.Keytab:
+			reason = fmt.Sprintf("rule %s for containers grants tickets and no keytab", label)
+		default:
+			return Grant{Rule: label}, nil
+		}
+	}
+	return Grant{}, fmt.Errorf("%w: %s", ErrDenied, reason)
+}
+
+func (r ContainerRule) matches(c Container) bool {
+	return slices.Contains(r.Runtimes, c.Runtime) &&
+		(len(r.Users) == 0 || slices.Contains(r.Users, c.UID)) &&
+		(len(r.Cgroups) == 0 || slices.ContainsFunc(r.Cgroups, func(g string) bool { return below(c.Cgroup, g) }))
+}
+
+func containerLabel(r ContainerRule, i int) string {
+	if r.Name != "" {
+		return strconv.Quote(r.Name)
+	}
+	return strconv.Itoa(i + 1)
+}
+
+func (r ContainerRule) faults(i int) []error {
+	var faults []error
+	fault := func(field, format string, a ...any) {
+		faults = append(faults, fmt.Errorf("containers.rules[%d].%s: %s", i, field, fmt.Sprintf(format, a...)))
+	}
+	for _, pattern := range r.CredentialSpecs {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			fault("credential_specs", "%q is not a pattern", pattern)
+		}
+	}
+	if len(r.CredentialSpecs) == 0 {
+		fault("credential_specs", "the rule publishes nothing: name credential specs")
+	}
+	for _, name := range r.Runtimes {
+		if !slices.Contains(runtimes(), name) {
+			fault("runtimes", "%q: want %s", name, strings.Join(runtimes(), ", "))
+		}
+	}
+	if len(r.Runtimes) == 0 {
+		fault("runtimes", "the rule is for nobody: want some of %s", strings.Join(runtimes(), ", "))
+	}
+	for _, g := range r.Cgroups {
+		if !isCgroup(g) {
+			fault("cgroups", "%q: want an absolute path below the root", g)
+		}
+	}
+	return faults
+}

@@ -1,0 +1,64 @@
+package policy
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestDecideContainer(t *testing.T) {
+	p := Policy{Containers: []ContainerRule{
+		{Name: "web", CredentialSpecs: []string{"contoso_web*"}, Runtimes: []string{Podman, Docker}},
+		{Name: "sql", CredentialSpecs: []string{"sql"}, Runtimes: []string{Docker}, Cgroups: []string{"/db.slice"}, Users: []uint32{999}, Keytab: true},
+	}}
+	for name, c := range map[string]struct {
+		c      Container
+		spec   string
+		keytab bool
+		rule   string // empty: denied
+	}{
+		"a spec of a rule":            {Container{Runtime: Podman}, "contoso_webapp01", false, `"web"`},
+		"another spec":                {Container{Runtime: Podman}, "hr", false, ""},
+		"another runtime":             {Container{Runtime: Containerd}, "contoso_webapp01", false, ""},
+		"a runtime that is not known": {Container{Runtime: OtherRuntime}, "contoso_webapp01", false, ""},
+		"tickets do not include keys": {Container{Runtime: Docker}, "contoso_webapp01", true, ""},
+		"all attributes of a rule":    {Container{Runtime: Docker, Cgroup: "/db.slice/docker-1.scope", UID: 999}, "sql", true, `"sql"`},
+		"another control group":       {Container{Runtime: Docker, Cgroup: "/db.slice2/docker-1.scope", UID: 999}, "sql", false, ""},
+		"another user":                {Container{Runtime: Docker, Cgroup: "/db.slice/docker-1.scope", UID: 0}, "sql", false, ""},
+		"a name that is a pattern":    {Container{Runtime: Podman}, "*", false, ""},
+		"a name with a path in it":    {Container{Runtime: Podman}, "contoso_web/../hr", false, ""},
+		"no name":                     {Container{Runtime: Podman}, "", false, ""},
+	} {
+		g, err := p.DecideContainer(c.c, c.spec, c.keytab)
+		if c.rule == "" && !errors.Is(err, ErrDenied) || c.rule != "" && (err != nil || g.Rule != c.rule) {
+			t.Errorf("%s: rule %s, %v; want %q", name, g.Rule, err, c.rule)
+		}
+	}
+}
+
+// security 2: the default publishes nothing, and a rule for containers gives no
+// process of the host anything.
+func TestWithoutRulesNothingIsPublished(t *testing.T) {
+	if _, err := (Policy{}).DecideContainer(Container{Runtime: Docker}, "x", false); !errors.Is(err, ErrDenied) {
+		t.Errorf("err = %v", err)
+	}
+	p := Policy{Containers: []ContainerRule{{CredentialSpecs: []string{"*"}, Runtimes: runtimes(), Keytab: true}}}
+	if _, err := p.Decide(Subject{UID: 1000, GID: 1000}, Request{Spec: "x", Accounts: []string{"x"}, UID: 1000, GID: 1000}); !errors.Is(err, ErrDenied) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestValidateContainerRules(t *testing.T) {
+	err := Policy{Containers: []ContainerRule{
+		{CredentialSpecs: []string{"["}, Runtimes: []string{"rkt"}, Cgroups: []string{"/"}},
+		{},
+	}}.Validate()
+	for _, want := range []string{
+		`containers.rules[0].credential_specs: "["`, `containers.rules[0].runtimes: "rkt"`, `containers.rules[0].cgroups: "/"`,
+		"containers.rules[1].credential_specs: the rule publishes nothing", "containers.rules[1].runtimes: the rule is for nobody",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in:\n%v", want, err)
+		}
+	}
+}

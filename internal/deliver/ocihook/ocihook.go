@@ -1,0 +1,133 @@
+// Package ocihook is the hook that a container runtime runs when it makes and when it
+// ends a container: it asks the agent for a lease and attaches what the agent hands
+// over to the container's root file system.
+//
+// It is the one part of the project that runs as root inside of somebody else's
+// program, beside a root file system that its user may have prepared (security 6 and
+// 7). So it does little: it executes nothing, reads no environment, opens no path
+// that the image can choose, and decides nothing. Which account a container gets, and
+// where mounts go, is the agent's to say; a hook that gets no answer fails the start.
+//
+// Read [Run] first. What is called state, bundle and hook is of the OCI runtime
+// specification 1.0.2: runtime.md (State), config.md (POSIX-platform Hooks).
+package ocihook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The stages at which the hook may run. createRuntime is the one at which the
+// container's mount namespace exists, its root is not yet pivoted to, and the hook is
+// still in the runtime's own namespaces.
+const (
+	CreateRuntime = "createRuntime"
+	Poststop      = "poststop"
+)
+
+// Annotation names a container's credential spec where no CDI device does: the
+// spec's name, or NAME:keytab.
+const Annotation = "dev.gmsa.credentialspec"
+
+// KeytabSuffix behind the name of a spec asks for keys too.
+const KeytabSuffix = ":keytab"
+
+// maxConfig bounds a bundle's config.json and a state, in bytes. Engines write some
+// 30 KiB, most of it the seccomp profile.
+const maxConfig = 4 << 20
+
+// Options are the hook's command line.
+type Options struct {
+	// Stage is CreateRuntime or Poststop.
+	Stage string
+	// CredentialSpec is what the device names, as the annotation does; empty for
+	// the annotation.
+	CredentialSpec string
+	// Socket is the agent's.
+	Socket string
+}
+
+// state is the container as the runtime describes it on standard input.
+type state struct {
+	ID          string            `json:"id"`
+	PID         int               `json:"pid"`
+	Bundle      string            `json:"bundle"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// bundle is what a hook needs of config.json.
+type bundle struct {
+	Root struct {
+		Path string `json:"path"`
+	} `json:"root"`
+	Process struct {
+		User struct {
+			UID uint32 `json:"uid"`
+			GID uint32 `json:"gid"`
+		} `json:"user"`
+	} `json:"process"`
+}
+
+func readState(r io.Reader) (state, error) {
+	var s state
+	if err := decode(r, &s); err != nil {
+		return state{}, fmt.Errorf("state on standard input: %w", err)
+	}
+	if s.ID == "" {
+		return state{}, errors.New("state on standard input: it has no id")
+	}
+	return s, nil
+}
+
+// readBundle reads config.json as the runtime uses it. The directory is the
+// runtime's own.
+func readBundle(dir string) (bundle, error) {
+	if !filepath.IsAbs(dir) {
+		return bundle{}, fmt.Errorf("bundle %q is no absolute path", dir)
+	}
+	f, err := os.Open(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return bundle{}, err
+	}
+	defer f.Close()
+	var b bundle
+	if err := decode(f, &b); err != nil {
+		return bundle{}, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if b.Root.Path == "" {
+		return bundle{}, fmt.Errorf("%s: it has no root.path", f.Name())
+	}
+	if !filepath.IsAbs(b.Root.Path) {
+		b.Root.Path = filepath.Join(dir, b.Root.Path)
+	}
+	return b, nil
+}
+
+func decode(r io.Reader, v any) error {
+	b, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > maxConfig {
+		return fmt.Errorf("over %d bytes", maxConfig)
+	}
+	return json.Unmarshal(b, v)
+}
+
+// specOf says which credential spec a container is to have.
+func specOf(o Options, s state) (name string, keytab bool, err error) {
+	name = o.CredentialSpec
+	if name == "" {
+		name = s.Annotations[Annotation]
+	}
+	name, keytab = strings.CutSuffix(name, KeytabSuffix)
+	if name == "" {
+		return "", false, fmt.Errorf("the container names no credential spec; hint: its annotation %s does", Annotation)
+	}
+	return name, keytab, nil
+}
