@@ -304,7 +304,7 @@ func (c Config) withDefaults() Config {
 	if len(domains) == len(c.Domains) { // else Validate reports the clash
 		c.Domains = domains
 	}
-	if c.Containers.HookSocket == "" {
+	if c.Containers.HookSocket == "" && filepath.IsAbs(c.Socket) { // else Validate reports the other
 		c.Containers.HookSocket = filepath.Join(filepath.Dir(c.Socket), "hook.sock")
 	}
 	for name, command := range c.OnRotate {

@@ -56,7 +56,7 @@ func (c Config) Validate() error {
 		c.Domains[name].validate(&f, name, c.Plugins)
 	}
 	f = append(f, plugin.Check(c.Plugins)...)
-	f.absolute("containers.hook_socket", c.Containers.HookSocket, false)
+	f.absolute("containers.hook_socket", c.Containers.HookSocket, true)
 	if err := (policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules}).Validate(); err != nil {
 		f = append(f, err)
 	}
