@@ -74,7 +74,7 @@ event_log: {path: ccg.jsonl}
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		`sokcet: unknown key in line 3; known are credential_specs, `,
+		`sokcet: unknown key in line 3; known are containers, credential_specs, `,
 		`socket: "agent.sock" is not an absolute path`,
 		`quotas.connections: want at least 1`,
 		`quotas.request_timeout: must be positive`,
