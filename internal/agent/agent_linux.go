@@ -57,6 +57,9 @@ type Config struct {
 	SystemdUnits string
 	// Hooks is where container runtimes' hooks call; nil: nowhere. Run closes it.
 	Hooks *net.UnixListener
+	// Publish makes container engines know these devices and no others; nil: nobody
+	// is told. It is called whenever they may have changed, one call at a time.
+	Publish func([]Device) error
 	// Notify tells the service manager of a state, as sd_notify(3) has it; nil:
 	// nobody.
 	Notify func(state string)
@@ -77,8 +80,9 @@ type Agent struct {
 	admission *admission
 	rotation  *rotation
 
-	settings atomic.Pointer[settings]
-	reloadMu sync.Mutex
+	settings  atomic.Pointer[settings]
+	reloadMu  sync.Mutex
+	publishMu sync.Mutex
 }
 
 // settings are everything that a reload replaces at once.
@@ -284,6 +288,7 @@ func (a *Agent) Reload() (warnings []string, err error) {
 	a.specs.setDirs(next.CredentialSpecs)
 	a.specs.scan()
 	a.follow(nil)
+	a.publish()
 	a.book.pool.Wake() // whoever has set the clock reloads, and need not wait until that is noticed
 	a.log.Info("configuration reloaded")
 	for _, fixed := range []struct {
@@ -291,7 +296,8 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		same bool
 	}{
 		{"socket", old.Socket == next.Socket && old.SocketMode == next.SocketMode},
-		{"containers.hook_socket", old.Containers.HookSocket == next.Containers.HookSocket},
+		{"containers.hook_socket, hook and cdi_directory", old.Containers.HookSocket == next.Containers.HookSocket &&
+			old.Containers.Hook == next.Containers.Hook && old.Containers.CDIDirectory == next.Containers.CDIDirectory},
 		{"leases", old.Leases == next.Leases},
 		{"state_directory", old.StateDirectory == next.StateDirectory},
 		{"event_log", old.EventLog == next.EventLog},
@@ -302,6 +308,12 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		}
 	}
 	return warnings, nil
+}
+
+// specsChanged follows credential specs that are new, different or gone.
+func (a *Agent) specsChanged(names []string) {
+	a.follow(names)
+	a.publish()
 }
 
 // follow gives leases the accounts that their specs name now: those of the
@@ -367,7 +379,7 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	work.run(working, "accounts", a.book.pool.Run)
 	work.run(working, "processes", a.book.watcher.Run)
 	work.run(working, "leases", a.book.run)
-	work.run(working, "credential specs", func(ctx context.Context) error { return a.specs.run(ctx, a.follow) })
+	work.run(working, "credential specs", func(ctx context.Context) error { return a.specs.run(ctx, a.specsChanged) })
 	work.run(working, "commands", a.rotation.run)
 
 	if a.cfg.Hooks != nil {
@@ -377,6 +389,7 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	for _, l := range listeners {
 		work.run(working, "serve on "+l.Addr().String(), func(context.Context) error { return s.Serve(l) })
 	}
+	a.publish()
 	a.cfg.Notify("READY=1")
 	<-serving.Done()
 	a.cfg.Notify("STOPPING=1")

@@ -20,6 +20,38 @@ import (
 // Where a container sees its identity, beside [lease.MountPoint].
 const containerConf = "/etc/krb5.conf"
 
+// Device is a credential spec that a rule for containers publishes, with keys or
+// without.
+type Device struct {
+	CredentialSpec string
+	Keytab         bool
+}
+
+// publish tells the engines which devices there are: of the specs that can be used,
+// those that a rule publishes.
+func (a *Agent) publish() {
+	if a.cfg.Publish == nil {
+		return
+	}
+	a.publishMu.Lock()
+	defer a.publishMu.Unlock()
+	var devices []Device
+	p := a.settings.Load().policy
+	for _, s := range a.specs.all() {
+		tickets, keytab := p.Published(s.name)
+		if s.err != nil || !tickets {
+			continue
+		}
+		devices = append(devices, Device{CredentialSpec: s.name})
+		if keytab {
+			devices = append(devices, Device{CredentialSpec: s.name, Keytab: true})
+		}
+	}
+	if err := a.cfg.Publish(devices); err != nil {
+		a.log.Error("devices for containers", slog.Any("error", err))
+	}
+}
+
 // maxContainerName bounds the runtime's name for a container, in bytes; engines use
 // 64 hex digits.
 const maxContainerName = 256

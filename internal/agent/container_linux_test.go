@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,21 +20,6 @@ import (
 	"github.com/opengmsa/opengmsa/internal/hookapi"
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
-
-// hookProgram builds gmsa-hook once, as it is shipped: static, without cgo.
-var hookProgram = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "gmsa-hook-") //nolint:usetesting // it is for all tests of the package
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "gmsa-hook")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/opengmsa/opengmsa/cmd/gmsa-hook")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // published is a guard that publishes webapp01 to plain runc.
 func published(t *testing.T, keytab bool) *guard {
@@ -54,10 +38,7 @@ func published(t *testing.T, keytab bool) *guard {
 // hookEntries are the entries of config.json for the hook with these arguments.
 func hookEntries(t testing.TB, socket string, args ...string) map[string][]lab.Hook {
 	t.Helper()
-	path, err := hookProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := lab.BuildHook(t)
 	hook := func(stage string) []lab.Hook {
 		argv := append([]string{"gmsa-hook", stage, "--socket", socket}, args...)
 		return []lab.Hook{{Path: path, Args: argv, Env: []string{"GOTRACEBACK=none"}, Timeout: 10}}

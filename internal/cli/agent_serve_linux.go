@@ -16,6 +16,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agent"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/identity"
+	"github.com/opengmsa/opengmsa/internal/deliver/cdi"
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
 )
@@ -87,6 +88,7 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 	identities := identity.New(identity.Options{Log: log, Now: a.env.Now})
 	err = agent.Serve(ctx, agent.Config{
 		Config: cfg, Load: load, Identities: identities, Events: events, Log: log, Version: buildVersion().Version, Now: a.env.Now,
+		Publish: publisher(cfg.Containers),
 	})
 	// Being told to end is how a service ends.
 	if errors.Is(err, context.Canceled) {
@@ -96,6 +98,21 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 		return failure(Failed, err).hint("gmsa agent status")
 	}
 	return err
+}
+
+// publisher writes the devices of containers where the engines look for them.
+func publisher(c config.Containers) func([]agent.Device) error {
+	if c.CDIDirectory == "none" || os.Geteuid() != 0 {
+		return nil
+	}
+	file := cdi.File{Directory: c.CDIDirectory, Hook: c.Hook, Socket: c.HookSocket}
+	return func(devices []agent.Device) error {
+		list := make([]cdi.Device, len(devices))
+		for i, d := range devices {
+			list[i] = cdi.Device(d)
+		}
+		return file.Write(list)
+	}
 }
 
 // openEvents opens the CCG log, and makes its directory.

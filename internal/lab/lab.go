@@ -40,6 +40,7 @@ const (
 // packages gives the Debian package of each program that tests ask for.
 var packages = map[string]string{
 	"apache2":         "apache2",
+	"conmon":          "conmon",
 	"curl":            "curl",
 	"dig":             "bind9-dnsutils",
 	"faketime":        "faketime",
@@ -65,6 +66,7 @@ var packages = map[string]string{
 	"nslookup":        "bind9-dnsutils",
 	"nsupdate":        "bind9-dnsutils",
 	"openssl":         "openssl",
+	"podman":          "podman",
 	"postgres":        "postgresql",
 	"psql":            "postgresql",
 	"python3":         "python3",

@@ -93,6 +93,11 @@ type Containers struct {
 	// HookSocket is where the agent waits for gmsa-hook; empty is "hook.sock" beside
 	// Socket. It is root's alone.
 	HookSocket string `yaml:"hook_socket"`
+	// Hook is the program gmsa-hook. It and its directory must be root's alone.
+	Hook string `yaml:"hook"`
+	// CDIDirectory is where the devices of the published specs are written for the
+	// engines; "none" writes none.
+	CDIDirectory string `yaml:"cdi_directory"`
 }
 
 // Quotas bound what callers can make the agent do. They hold for each user of
@@ -232,6 +237,7 @@ func Default() Config {
 			"/var/lib/docker/credentialspecs", "/var/lib/docker/CredentialSpecs",
 		},
 		StateDirectory: "/var/lib/gmsa/agent",
+		Containers:     Containers{Hook: "/usr/libexec/gmsa/gmsa-hook", CDIDirectory: "/etc/cdi"},
 		EventLog:       EventLog{Path: "/var/log/gmsa/ccg.jsonl", MaxSize: 4 << 20, MaxFiles: 5, Journal: true},
 		Tickets:        Tickets{DomainMaximum: 10 * time.Hour, InFlight: 32},
 	}

@@ -56,7 +56,7 @@ func (c Config) Validate() error {
 		c.Domains[name].validate(&f, name, c.Plugins)
 	}
 	f = append(f, plugin.Check(c.Plugins)...)
-	f.absolute("containers.hook_socket", c.Containers.HookSocket, true)
+	c.Containers.validate(&f)
 	if err := (policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules}).Validate(); err != nil {
 		f = append(f, err)
 	}
@@ -71,6 +71,14 @@ func (c Config) Validate() error {
 		f.add("tickets.in_flight", "want at least 1")
 	}
 	return errors.Join(f...)
+}
+
+func (c Containers) validate(f *faults) {
+	f.absolute("containers.hook_socket", c.HookSocket, true)
+	f.absolute("containers.hook", c.Hook, false)
+	if c.CDIDirectory != "none" {
+		f.absolute("containers.cdi_directory", c.CDIDirectory, false)
+	}
 }
 
 func (q Quotas) validate(f *faults) {

@@ -72,6 +72,16 @@ func (p Policy) DecideContainer(c Container, spec string, keytab bool) (Grant, e
 	return Grant{}, fmt.Errorf("%w: %s", ErrDenied, reason)
 }
 
+// Published tells whether any rule publishes a spec, and whether with keys.
+func (p Policy) Published(spec string) (tickets, keytab bool) {
+	for _, rule := range p.Containers {
+		if matchAny(rule.CredentialSpecs, spec) {
+			tickets, keytab = true, keytab || rule.Keytab
+		}
+	}
+	return tickets, keytab
+}
+
 func (r ContainerRule) matches(c Container) bool {
 	return slices.Contains(r.Runtimes, c.Runtime) &&
 		(len(r.Users) == 0 || slices.Contains(r.Users, c.UID)) &&

@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agent/policy"
+	"github.com/opengmsa/opengmsa/internal/deliver/cdi"
+	"github.com/opengmsa/opengmsa/internal/lab"
+)
+
+// engine is a podman whose devices are what a guard publishes.
+type engine struct {
+	*lab.Podman
+	image string
+}
+
+// podmanGuard is a guard that publishes webapp01 to podman, with keys, as
+// /etc/cdi has it.
+func podmanGuard(t *testing.T) (*guard, engine) {
+	t.Helper()
+	p := engine{Podman: lab.NewPodman(t)}
+	g := newGuard(t, func(c *config.Config) {
+		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.Podman}, Keytab: true}}
+	})
+	file := cdi.File{Hook: lab.BuildHook(t), Socket: g.cfg.Config.Containers.HookSocket}
+	file.Directory = lab.CDIDirectory(t, filepath.Base(file.Path()))
+	g.cfg.Publish = func(devices []Device) error {
+		var list []cdi.Device
+		for _, d := range devices {
+			list = append(list, cdi.Device(d))
+		}
+		return file.Write(list)
+	}
+	g.writeSpec(t, "webapp01", "webapp01", "webapp02")
+	g.writeSpec(t, "secret", "secret01")
+	g.start(t)
+	p.image = p.Image(lab.Container{Programs: []string{"sh", "cat", "klist", "stat", "ls", "sleep", "env"}})
+	eventually(t, func() error {
+		_, err := os.Stat(file.Path())
+		return err
+	})
+	return g, p
+}
+
+func (e engine) run(args ...string) (string, error) {
+	return e.Run(append([]string{"run", "--rm", "--network", "host"}, args...)...)
+}
+
+// One flag, and a container of podman is the gMSA, whoever its program runs as.
+func TestPodmanGivesADevicesIdentity(t *testing.T) {
+	g, p := podmanGuard(t)
+	const script = "klist && KRB5CCNAME= KRB5_CONFIG= env -i /usr/bin/klist && stat -c 'owner %u:%g %a' -L /run/gmsa/ccache && ls /run/gmsa"
+	for name, c := range map[string]struct {
+		args  []string
+		owner string
+		more  string
+	}{
+		"root":                 {nil, "0:0 400", "ccache"},
+		"uid 1000, read-only":  {[]string{"--user", "1000:1000", "--read-only", "--cap-drop", "all"}, "1000:1000 400", "ccache"},
+		"read-only throughout": {[]string{"--user", "1000:1000", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "all"}, "1000:1000 400", "ccache"},
+		"keys":                 {[]string{"--user", "1000:1000"}, "1000:1000 400", "client.keytab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			device := "gmsa.dev/credentialspec=webapp01"
+			if name == "keys" {
+				device += ":keytab"
+			}
+			out, err := p.run(append(c.args, "--device", device, p.image, "sh", "-c", script)...)
+			if err != nil || strings.Count(out, "Default principal: webapp01$@CONTOSO.COM") != 2 || !strings.Contains(out, "owner "+c.owner) || !strings.Contains(out, c.more) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			g.empty(t)
+		})
+	}
+}
+
+// security 2, 3: no device, no spec that is not published, no forged annotation; and
+// no start without the agent.
+func TestPodmanStartsNothingWithoutItsIdentity(t *testing.T) {
+	g, p := podmanGuard(t)
+	refused := func(name, want string, args ...string) {
+		t.Helper()
+		out, err := p.run(append(args, p.image, "klist")...)
+		if err == nil || !strings.Contains(out, want) || strings.Contains(out, "Default principal") {
+			t.Errorf("%s: %v, want %q in:\n%s", name, err, want, out)
+		}
+	}
+	refused("a spec that is not published", "unresolvable CDI devices", "--device", "gmsa.dev/credentialspec=secret")
+	refused("a spec that is not there", "unresolvable CDI devices", "--device", "gmsa.dev/credentialspec=nothing")
+	refused("a volume over the target", "something is mounted there", "--device", "gmsa.dev/credentialspec=webapp01", "-v", t.TempDir()+":/run/gmsa")
+	refused("a user namespace, for which podman leaves the host's mount namespace", "serves processes of the host alone",
+		"--device", "gmsa.dev/credentialspec=webapp01", "--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536")
+	refused("two identities", "something is mounted there", "--device", "gmsa.dev/credentialspec=webapp01", "--device", "gmsa.dev/credentialspec=webapp01:keytab")
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	refused("an agent that is down", "no agent answers", "--device", "gmsa.dev/credentialspec=webapp01")
+	g.empty(t)
+}
+
+// What changes shows in a running container, exec sees the identity without any
+// variable, and nothing remains.
+func TestARunningContainerOfPodman(t *testing.T) {
+	g, p := podmanGuard(t)
+	out, err := p.Run("run", "--detach", "--network", "host", "--user", "1000", "--read-only", "--device", "gmsa.dev/credentialspec=webapp01", p.image, "sleep", "600")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.TrimSpace(out)
+	if out, err := p.Run("exec", id, "env", "-i", "/usr/bin/klist"); err != nil || !strings.Contains(out, "Default principal: webapp01$@CONTOSO.COM") {
+		t.Errorf("exec: %v\n%s", err, out)
+	}
+	g.writeSpec(t, "webapp01", "webapp01", "webapp03")
+	eventually(t, func() error {
+		out, err := p.Run("exec", id, "ls", "/run/gmsa/accounts")
+		if err == nil && !strings.Contains(out, "webapp03") {
+			err = fmt.Errorf("accounts in the container:\n%s", out)
+		}
+		return err
+	})
+	if out, err := p.Run("restart", "--time", "0", id); err != nil {
+		t.Errorf("restart: %v\n%s", err, out)
+	}
+	if out, err := p.Run("exec", id, "klist"); err != nil || !strings.Contains(out, "Default principal: webapp01$@CONTOSO.COM") {
+		t.Errorf("exec after a restart: %v\n%s", err, out)
+	}
+	if n := len(g.leases(t)); n != 1 {
+		t.Errorf("%d leases, want 1", n)
+	}
+	if out, err := p.Run("rm", "--force", "--time", "0", id); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	g.empty(t)
+}
