@@ -22,12 +22,12 @@ const (
 
 	// Timeout bounds a call, on both sides. A container's start fails within 10 s
 	// (Deadline); what is between the two is for the message to reach its reader.
-	Timeout = 8500 * time.Millisecond
+	Timeout = 7 * time.Second
 	// EndTimeout bounds the hook's call at a container's end. A start that failed
 	// runs that hook too, and its time comes on top.
 	EndTimeout = 500 * time.Millisecond
 	// Deadline is when a hook gives up whatever it is doing.
-	Deadline = 9500 * time.Millisecond
+	Deadline = 9 * time.Second
 
 	// MaxMessage bounds a message in either direction, in bytes.
 	MaxMessage = 64 << 10
