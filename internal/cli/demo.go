@@ -117,6 +117,9 @@ func (a *app) demoSite() *cobra.Command {
 			if err != nil || path == "" {
 				return failure(Usage, errors.New("KRB5_KTNAME names no keytab")).hint("gmsa run --account NAME --with-keytab -- gmsa demo site")
 			}
+			if err := demo.EndWithParent(); err != nil {
+				return err
+			}
 			l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", listen)
 			if err != nil {
 				return err

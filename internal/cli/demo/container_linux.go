@@ -32,11 +32,7 @@ func (s *story) startContainer(ctx context.Context) error {
 	if err := static(s.cfg.Program); err != nil {
 		return err
 	}
-	out, err := s.run(ctx, view{}, "gmsa", "lease", "create", "--credspec", spec, "--pid", fmt.Sprint(os.Getpid()))
-	if err != nil {
-		return err
-	}
-	if err := s.bundle(strings.TrimSpace(out)); err != nil {
+	if err := s.bundle(); err != nil {
 		return err
 	}
 	return s.start(ctx, "container", idle, s.runtime, "--root", "runtime", "run", "--bundle", "container", container)
@@ -58,14 +54,14 @@ func static(program string) error {
 }
 
 // bundle writes a bundle of the OCI's runtime specification: config.json and rootfs.
-func (s *story) bundle(lease string) error {
+func (s *story) bundle() error {
 	root := filepath.Join(s.dir, "container", "rootfs")
 	err := errors.Join(os.MkdirAll(filepath.Join(root, "bin"), 0o755),
 		os.WriteFile(filepath.Join(root, "bin", "gmsa"), Script(programInside, clockInside), 0o755))
 	if err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(s.config(lease), "", "  ")
+	b, err := json.MarshalIndent(s.config(), "", "  ")
 	if err != nil {
 		return err
 	}
@@ -73,19 +69,19 @@ func (s *story) bundle(lease string) error {
 		return err
 	}
 	s.showFile("container/config.json, in short", fmt.Sprintf("root:   bin/gmsa, read-only; uid 0 inside is %d outside; no capability\nmounts: %s <- %s\nenv:    %s",
-		os.Getuid(), leaseInside, lease, strings.Join(leaseEnv(), " ")))
+		os.Getuid(), leaseInside, s.lease, strings.Join(leaseEnv(leaseInside), " ")))
 	return nil
 }
 
 // leaseEnv are the variables by which Kerberos finds a lease.
-func leaseEnv() []string {
-	return []string{"KRB5CCNAME=FILE:" + leaseInside + "/..data/ccache", "KRB5_CONFIG=" + leaseInside + "/krb5.conf"}
+func leaseEnv(dir string) []string {
+	return []string{"KRB5CCNAME=FILE:" + dir + "/..data/ccache", "KRB5_CONFIG=" + dir + "/krb5.conf"}
 }
 
 type object = map[string]any
 
 // config is the container's config.json: user namespace, network of the host.
-func (s *story) config(lease string) object {
+func (s *story) config() object {
 	bind := func(to, from string) object {
 		return object{"destination": to, "type": "bind", "source": from, "options": []string{"bind", "ro", "nosuid", "nodev"}}
 	}
@@ -101,12 +97,12 @@ func (s *story) config(lease string) object {
 		"process": object{
 			"user": object{"uid": 0, "gid": 0}, "cwd": "/", "noNewPrivileges": true,
 			"args": []string{"gmsa", "demo", "idle"},
-			"env":  append(leaseEnv(), "PATH=/bin"),
+			"env":  append(leaseEnv(leaseInside), "PATH=/bin"),
 		},
 		"mounts": []object{
 			{"destination": "/proc", "type": "proc", "source": "proc"},
 			{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": []string{"nosuid", "mode=755", "size=65536k"}},
-			bind(programInside, s.cfg.Program), bind(clockInside, filepath.Join(s.dir, clockFile)), bind(leaseInside, lease),
+			bind(programInside, s.cfg.Program), bind(clockInside, filepath.Join(s.dir, clockFile)), bind(leaseInside, s.lease),
 		},
 		"linux": object{"namespaces": namespaces, "uidMappings": mapping(os.Getuid()), "gidMappings": mapping(os.Getgid())},
 	}

@@ -27,6 +27,8 @@ type Step struct {
 	OK       bool       `json:"ok"`
 	Error    string     `json:"error,omitempty"`
 	Seconds  float64    `json:"seconds"`
+	// Time is what the demo's clock says at the end of the step.
+	Time time.Time `json:"time"`
 }
 
 // Command is a command line and what it printed; or, with File set, a file that was

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The files of a demo that others read.
@@ -25,6 +27,7 @@ type stage struct {
 	narrator
 	cfg    Config
 	report Report
+	clock  *Clock
 
 	dir, leases string // on a disk, and in memory
 	env         []string
@@ -40,23 +43,54 @@ type daemon struct {
 	ended     chan struct{} // closed when it has
 }
 
+// maxDir bounds the path of a demo's directory, in bytes: below it lie sockets, whose paths
+// have 107 at most (unix(7)).
+const maxDir = 88
+
 // newStage makes the directories of a demo.
 func newStage(cfg Config) (s *stage, err error) {
 	s = &stage{narrator: narrator{out: cfg.Out, colour: cfg.Colour}, cfg: cfg}
-	if s.dir, err = os.MkdirTemp("", "gmsa-demo-"); err != nil {
+	if s.dir, err = makeDir(); err != nil {
 		return nil, err
 	}
 	if s.leases, err = os.MkdirTemp(memory(cfg.Environ), "gmsa-demo-"); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if strings.ContainsAny(s.dir, " \t\n'\"\\$`") || len(s.dir) > 64 {
-		return nil, errors.Join(fmt.Errorf("directory %q: its path must be plain and short, for sockets and scripts", s.dir), s.close())
+	if strings.ContainsAny(s.dir, " \t\n'\"\\$`") || len(s.dir) > maxDir {
+		err := fmt.Errorf("directory %q: its path must be short and without blanks and quotes, for sockets and scripts", s.dir)
+		return nil, errors.Join(&hintedError{err, "name another one: TMPDIR=DIR gmsa demo"}, s.close())
 	}
 	if err := s.furnish(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
+
+// makeDir makes a directory where temporary files go, or else where the caller is.
+func makeDir() (string, error) {
+	dir, err := os.MkdirTemp("", "gmsa-demo-")
+	if err == nil {
+		return dir, nil
+	}
+	here, hereErr := os.Getwd()
+	if hereErr == nil {
+		dir, hereErr = os.MkdirTemp(here, "gmsa-demo-")
+	}
+	if hereErr != nil {
+		return "", &hintedError{errors.Join(err, hereErr), "name a directory that you may write to: TMPDIR=DIR gmsa demo"}
+	}
+	return dir, nil
+}
+
+// hintedError is an error with what to do next.
+type hintedError struct {
+	error
+	hint string
+}
+
+// Unwrap is the cause, and Hint what to do next.
+func (e *hintedError) Unwrap() error { return e.error }
+func (e *hintedError) Hint() string  { return e.hint }
 
 // memory is a directory on tmpfs of the user's own, or one that all share.
 func memory(environ []string) string {
@@ -81,7 +115,7 @@ func (s *stage) furnish() error {
 	}
 	own := [][2]string{
 		{"KRB5_CONFIG", filepath.Join(s.dir, "dc", "krb5.conf")}, {"GMSA_SOCKET", filepath.Join(s.dir, "agent.sock")},
-		{"KRB5CCNAME", "FILE:" + filepath.Join(s.dir, "none.ccache")},
+		{"KRB5CCNAME", "FILE:" + filepath.Join(s.dir, "ccache")},
 	}
 	s.env = slices.DeleteFunc(slices.Clone(s.cfg.Environ), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")
@@ -116,6 +150,9 @@ func (s *stage) step(title, what string, do func() error) error {
 	start := time.Now()
 	err := do()
 	step.OK, step.Seconds = err == nil, seconds(start)
+	if s.clock != nil {
+		step.Time = s.clock.Now().UTC().Truncate(time.Second)
+	}
 	if err != nil {
 		step.Error = err.Error()
 		err = &StepError{Number: len(s.report.Steps), Title: title, Err: err}
@@ -172,6 +209,13 @@ func (s *stage) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = endTime
 	return cmd
+}
+
+// EndWithParent has the kernel end this process when its parent is killed. Programs that
+// the demo starts have that from it, but not what gmsa run becomes: the setting is a
+// thread's, and the thread that becomes the new program is another one.
+func EndWithParent() error {
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0)
 }
 
 // endTime is how long a program may take to end before it is killed.
@@ -323,6 +367,9 @@ func (s *stage) close() error {
 	var errs []error
 	for _, d := range slices.Backward(s.daemons) {
 		errs = append(errs, d.end())
+	}
+	if s.clock != nil {
+		errs = append(errs, s.clock.Close())
 	}
 	for _, dir := range []string{s.leases, s.dir} {
 		if dir != "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,8 +37,8 @@ const (
 // story is a demo under way.
 type story struct {
 	*stage
-	clock   *Clock
 	site    string // where it listens, host:port
+	lease   string // the directory of the workload's
 	created accountState
 	inside  func(args ...string) []string
 }
@@ -49,21 +50,25 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 		return r, err
 	}
 	s := &story{stage: st}
-	defer func() { err = errors.Join(err, s.close()) }()
+	err = s.whole(ctx)
+	if err = errors.Join(err, s.close()); err == nil {
+		s.printf("\n%d steps in %.2f s. What was started has ended, and its files are gone.\n", len(s.report.Steps), s.report.Seconds)
+	}
+	return s.report, err
+}
+
+// whole is the story from its beginning to when all may end.
+func (s *story) whole(ctx context.Context) error {
 	started := time.Now()
-	err = s.tell(ctx)
+	err := s.tell(ctx)
 	s.report.OK, s.report.Seconds = err == nil, seconds(started)
-	if err != nil {
-		return s.report, err
+	if err != nil || s.cfg.Kept == nil {
+		return err
 	}
-	s.printf("\nAll %d steps were made and checked in %.2f s.", len(s.report.Steps), s.report.Seconds)
-	if cfg.Kept == nil {
-		s.printf(" What was started is ended, and the files are gone.\n")
-		return s.report, nil
-	}
+	s.printf("\nAll %d steps were made and checked in %.2f s.\n", len(s.report.Steps), s.report.Seconds)
 	s.report.Kept = filepath.Join(s.dir, envFile)
-	s.keepHints()
-	return s.report, cfg.Kept(ctx, s.report)
+	s.keepHints(ctx)
+	return s.cfg.Kept(ctx, s.report)
 }
 
 // tell makes the steps, and stops at the first that fails.
@@ -170,7 +175,7 @@ type accountState struct {
 
 // show shows the account and returns what the story goes on with.
 func (s *story) show(ctx context.Context) (a accountState, err error) {
-	if _, err = s.run(ctx, view{lines: []string{"account ", "key version", "password", "rollover"}}, asAdministrator("gmsa", "account", "show", account)...); err != nil {
+	if _, err = s.run(ctx, view{lines: []string{"account ", "interval", "key version", "rollover"}}, asAdministrator("gmsa", "account", "show", account)...); err != nil {
 		return a, err
 	}
 	out, err := s.silent(ctx, asAdministrator("gmsa", "account", "show", account, "-o", "json")...)
@@ -240,19 +245,25 @@ func (s *story) visit(options ...string) []string {
 const admitted = "200 OK: http/" + siteName + "@CONTOSO.COM let in " + account + "$@CONTOSO.COM"
 
 func (s *story) startWorkload(ctx context.Context) error {
+	out, err := s.run(ctx, view{}, "gmsa", "lease", "create", "--credspec", spec, "--pid", fmt.Sprint(os.Getpid()))
+	if err != nil {
+		return err
+	}
+	s.lease = strings.TrimSpace(out)
 	reason := s.startContainer(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	s.inside = func(args ...string) []string {
-		return append([]string{s.runtime, "--root", "runtime", "exec", container}, args...)
+		return slices.Concat([]string{s.runtime, "--root", "runtime", "exec", container}, args)
 	}
 	s.report.Workload = "a container of " + s.runtime
 	if reason != nil {
-		s.inside = func(args ...string) []string {
-			return append([]string{"gmsa", "run", "--credspec", spec, "--"}, args...)
-		}
+		s.inside = func(args ...string) []string { return slices.Concat([]string{"env"}, leaseEnv(s.lease), args) }
 		s.report.Workload = fmt.Sprintf("a process, because no container can be run here: %v", reason)
 	}
 	s.say("The workload is %s.", s.report.Workload)
-	_, err := s.run(ctx, view{want: []string{admitted}}, s.inside(s.visit()...)...)
+	_, err = s.run(ctx, view{want: []string{admitted}}, s.inside(s.visit()...)...)
 	return err
 }
 
@@ -283,9 +294,47 @@ func (s *story) passMonth(ctx context.Context) error {
 	if err := s.moveTo(ctx, s.created.Rollover.Add(-beforeRollover)); err != nil {
 		return err
 	}
-	_, err := s.run(ctx, view{want: []string{admitted}}, append([]string{"gmsa", "run", "--credspec", spec, "--"}, s.visit("--keep-ticket", "before.ccache")...)...)
+	if _, err := s.run(ctx, view{want: []string{admitted}}, append([]string{"gmsa", "run", "--credspec", spec, "--"}, s.visit("--keep-ticket", "before.ccache")...)...); err != nil {
+		return err
+	}
+	return s.showLease(ctx, s.created)
+}
+
+// showLease shows what the guard knows of the account, once it knows as much as the
+// domain. NEXT PASSWORD is from the query interval of msDS-ManagedPassword.
+func (s *story) showLease(ctx context.Context, a accountState) error {
+	show := []string{"gmsa", "lease", "show", filepath.Base(s.lease)}
+	err := s.eventually(ctx, func() error {
+		out, err := s.silent(ctx, append(show, "-o", "json")...)
+		var l leaseState
+		switch {
+		case err != nil:
+			return err
+		case json.Unmarshal([]byte(out), &l) != nil || len(l.Accounts) != 1:
+			return fmt.Errorf("%s -o json: unexpected answer", line(show))
+		case l.Accounts[0].KVNO != a.KVNO || l.Accounts[0].NextRollover.Sub(a.Rollover).Abs() > clockSkew:
+			return fmt.Errorf("the guard has kvno %d until %v, and the domain %d until %v", l.Accounts[0].KVNO, l.Accounts[0].NextRollover, a.KVNO, a.Rollover)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.run(ctx, view{lines: []string{"KVNO", account + "$"}}, show...)
 	return err
 }
+
+// leaseState is what a story needs of gmsa lease show.
+type leaseState struct {
+	Accounts []struct {
+		KVNO         uint32    `json:"kvno"`
+		NextRollover time.Time `json:"nextRollover"`
+	} `json:"accounts"`
+}
+
+// clockSkew is how far the clocks of host and controller may differ: intervals end that
+// much early or late.
+const clockSkew = 5 * time.Minute
 
 func (s *story) passRollover(ctx context.Context) error {
 	if err := s.moveTo(ctx, s.created.Rollover.Add(afterRollover)); err != nil {
@@ -293,9 +342,12 @@ func (s *story) passRollover(ctx context.Context) error {
 	}
 	now, err := s.show(ctx)
 	if err == nil && (now.KVNO != s.created.KVNO+1 || !now.Rollover.Equal(s.created.Rollover.Add(passwordInterval))) {
-		err = fmt.Errorf("key version %d and next rollover %v do not follow %d and %v", now.KVNO, now.Rollover, s.created.KVNO, s.created.Rollover)
+		return fmt.Errorf("key version %d and next rollover %v do not follow %d and %v", now.KVNO, now.Rollover, s.created.KVNO, s.created.Rollover)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.showLease(ctx, now)
 }
 
 // settle waits until the workload is let in again after the clock has jumped: tickets and
@@ -317,23 +369,26 @@ func (s *story) workAfterRollover(ctx context.Context) error {
 }
 
 func (s *story) logged(ctx context.Context) error {
-	if _, err := s.run(ctx, view{want: []string{account}}, "gmsa", "dc", "audit", "--data", "dc", "--kind", "read managed password"); err != nil {
+	if _, err := s.run(ctx, view{lines: []string{"WHO", "CN=" + account}, want: []string{host}}, "gmsa", "dc", "audit", "--data", "dc", "--kind", "read managed password"); err != nil {
 		return err
 	}
 	_, err := s.run(ctx, view{}, "gmsa", "events", "--file", "ccg.jsonl")
 	return err
 }
 
-// keepHints tells how to use what is kept.
-func (s *story) keepHints() {
-	s.printf("\nAll of it runs until Ctrl-C, or kill %d. In another terminal:\n", os.Getpid())
-	for _, l := range []string{
-		". " + s.report.Kept,
-		line(asAdministrator("gmsa", "account", "list")),
-		line(s.inside("gmsa", "klist")),
-		"gmsa run --account " + account + " -- sh",
-	} {
-		s.printf("    %s\n", l)
+// keepHints tells how to use what is kept, with programs of others where they are at hand.
+func (s *story) keepHints(ctx context.Context) {
+	hints := []string{". " + s.report.Kept, line(asAdministrator("gmsa", "account", "list")), line(s.inside("gmsa", "klist"))}
+	if out, err := s.silent(ctx, "curl", "--version"); err == nil && strings.Contains(out, "SPNEGO") {
+		hints = append(hints, line([]string{"gmsa", "run", "--account", account, "--", "curl", "-sS", "--negotiate", "-u", ":",
+			"--connect-to", siteName + ":80:" + s.site, "http://" + siteName + "/"}))
+	}
+	if s.lookPath("kinit") != "kinit" {
+		hints = append(hints, "kinit Administrator < admin.password && gmsa kds list")
+	}
+	s.printf("All of it runs until Ctrl-C, or kill %d. In another terminal:\n", os.Getpid())
+	for _, h := range append(hints, "gmsa run --account "+account+" -- sh") {
+		s.printf("    %s\n", h)
 	}
 }
 
