@@ -40,6 +40,7 @@ func newOffice(t *testing.T, names ...string) *office {
 	replace(t, o.c, o.c.Directory().Domain().DN().String(), "minPwdAge", "0")
 	addUser(t, o.c, "alice", alicePassword)
 	o.configure(n)
+	n.WriteFile("/etc/samba/smb.conf", []byte("[global]\nrealm = CONTOSO.COM\nworkgroup = CONTOSO\nsecurity = ads\n"), 0o644)
 	return o
 }
 
@@ -52,7 +53,6 @@ type host interface {
 // where the controller is.
 func (o *office) configure(h host) {
 	h.WriteFile("/etc/krb5.conf", []byte("[libdefaults]\ndefault_realm = CONTOSO.COM\ndns_lookup_kdc = true\n"), 0o644)
-	h.WriteFile("/etc/samba/smb.conf", []byte("[global]\nrealm = CONTOSO.COM\nworkgroup = CONTOSO\nsecurity = ads\n"), 0o644)
 	h.WriteFile("/etc/ldap/ldap.conf", []byte("TLS_CACERT /etc/ldap/contoso.pem\n"), 0o644)
 	h.WriteFile("/etc/ldap/contoso.pem", o.c.CA(), 0o644)
 }

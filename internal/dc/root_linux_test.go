@@ -52,11 +52,14 @@ func TestHostsJoin(t *testing.T) {
 	)
 	o.play(newRoot(o), []script{
 		{"realm discover", "realm --install=/ discover --verbose contoso.com", "realm-name: CONTOSO.COM\nserver-software: active-directory"},
+		{"realm join", `echo "$ADMIN" | realm --install=/ join --membership-software=adcli --client-software=sssd -U Administrator contoso.com; realm --install=/ list; adcli testjoin`,
+			"configured: kerberos-member\nvalidated join to domain contoso.com"},
+		{"realm leave", `echo "$ADMIN" | realm --install=/ leave --verbose --client-software=sssd --remove -U Administrator contoso.com`, "Deleted computer account at: CN=CLIENT1,CN=Computers,DC=contoso,DC=com"},
 		{"adcli info", "adcli info contoso.com", "domain-short = CONTOSO\ndomain-controller-flags = pdc gc ldap ds kdc closest writable full-secret\n" +
 			"domain-controller-usable = yes\ncomputer-site = Default-First-Site-Name"},
 		{"adcli join", adcli + "adcli join --show-details; kinit -k 'CLIENT1$'; kgetcred host/client1.contoso.com",
 			"computer-dn = CN=CLIENT1,CN=Computers,DC=contoso,DC=com\nkvno = 1"},
-		{"adcli join, over LDAPS", adcli + "adcli join --use-ldaps --show-details", "kvno = 2"},
+		{"adcli join, over LDAPS and by address", adcli + "adcli join --use-ldaps -S 10.77.0.10 --show-details", "kvno = 2"},
 		{"adcli testjoin", "adcli testjoin", "validated join to domain contoso.com"},
 		{"adcli update", "adcli update --service-name=HTTP --add-service-principal=nfs/client1.contoso.com --computer-password-lifetime=0; ktutil list; kgetcred nfs/client1.contoso.com",
 			"3  aes256-cts-hmac-sha1-96  HTTP/client1.contoso.com@CONTOSO.COM\nnfs/client1.contoso.com@CONTOSO.COM"},

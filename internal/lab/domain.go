@@ -245,14 +245,15 @@ func (d *DC) AddGMSA(t testing.TB, g GMSA) {
 
 // gmsaRecord makes the account, with the SIDs of its readers.
 func (d *DC) gmsaRecord(g GMSA, readers ...string) string {
-	record := fmt.Sprintf("dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
+	var record strings.Builder
+	fmt.Fprintf(&record, "dn: CN=%s,CN=Managed Service Accounts,%s\nobjectClass: msDS-GroupManagedServiceAccount\nsAMAccountName: %s$\n"+
 		"dNSHostName: %s.%s\nuserAccountControl: 4096\nmsDS-ManagedPasswordInterval: %d\nmsDS-SupportedEncryptionTypes: 28\n",
 		g.Name, d.BaseDN, g.Name, strings.ToLower(g.Name), d.DNSDomain, g.Interval)
-	record += ldifLine("msDS-GroupMSAMembership", readersDescriptor(readers)) + ldifLines("servicePrincipalName", g.SPNs...)
+	record.WriteString(ldifLine("msDS-GroupMSAMembership", readersDescriptor(readers)) + ldifLines("servicePrincipalName", g.SPNs...))
 	for _, name := range slices.Sorted(maps.Keys(g.Attrs)) {
-		record += ldifLine(name, g.Attrs[name])
+		record.WriteString(ldifLine(name, g.Attrs[name]))
 	}
-	return record
+	return record.String()
 }
 
 // SetReaders replaces the accounts that may retrieve a gMSA's password.
