@@ -174,7 +174,7 @@ func TestAPasswordIsChanged(t *testing.T) {
 		after           time.Duration
 		want            string
 	}{
-		{"at once", password, "Second-1", 0, "0000052D: Password is too young to change, it must be at least 24h0m0s old."},
+		{"at once", password, "Second-1", 0, "0000052D: Password is too young to change, it must be at least 1 day old."},
 		{"with a wrong old one", "Wrong-1", "Second-1", 24 * time.Hour, "00000056: the old password is wrong"},
 		{"too short", password, "Ab-1", 0, "0000052D: Password too short, password must be at least 7 characters long."},
 		{"too simple", password, "simplesimple", 0, "0000052D: Password does not meet complexity requirements."},
@@ -292,6 +292,34 @@ func attribute(t testing.TB, d *dctest.Domain, name string) *schema.Attribute {
 		t.Fatalf("no attribute %s", name)
 	}
 	return a
+}
+
+// TestWhatAClientIsToldAgreesWithTheKeys: without proof no keys are made, so that what is
+// told of them must follow by itself.
+func TestWhatAClientIsToldAgreesWithTheKeys(t *testing.T) {
+	d, a := domain(t)
+	now := dtyp.FiletimeOf(d.Now())
+	for _, who := range []string{"alice", "web1$", "webapp01$"} {
+		acct, err := a.Client(t.Context(), name(who))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := a.LogonInfo(acct, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets, err := a.LogonKeys(acct, now)
+		if err != nil || len(sets) == 0 {
+			t.Fatalf("%s: %d passwords, %v", who, len(sets), err)
+		}
+		var types []crypto.EType
+		for _, k := range sets[0].Keys {
+			types = append(types, k.EType())
+		}
+		if info.Salt != sets[0].Salt || !slices.Equal(info.ETypes, types) {
+			t.Errorf("%s: told %+v, keys of salt %q and types %v", who, info, sets[0].Salt, types)
+		}
+	}
 }
 
 func TestGroups(t *testing.T) {
@@ -491,6 +519,8 @@ func TestCountersAreFlushed(t *testing.T) {
 		events[2].Name != `CONTOSO\alice` || events[2].From != peer {
 		t.Errorf("events: %+v", events)
 	}
+	// Of the first logon the object itself learns: lastLogonTimestamp.
+	d.Put(t, "alice", "lastLogonTimestamp", strconv.FormatUint(uint64(dtyp.FiletimeOf(d.Now())), 10))
 	changes := d.Changes()
 	if err := a.Flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -503,18 +533,87 @@ func TestCountersAreFlushed(t *testing.T) {
 	}
 	acct, _ := a.Client(t.Context(), name("alice"))
 	err := d.View(t.Context(), func(r *directory.Reader) error {
-		row, err := r.Private(acct.GUID, account.PrivateLogon)
-		if err != nil {
-			return err
-		}
-		got, err := account.ParseLogons(row.Reveal())
-		want := account.Logons{LastLogon: dtyp.FiletimeOf(d.Now()), LogonCount: 1, BadPasswordTime: dtyp.FiletimeOf(d.Now().Add(-time.Second))}
+		got, err := r.Logons(acct.GUID)
+		want := directory.Logons{LastLogon: dtyp.FiletimeOf(d.Now()), LogonCount: 1, BadPasswordTime: dtyp.FiletimeOf(d.Now().Add(-time.Second))}
 		if got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		return err
 	})
 	if err != nil {
+		t.Error(err)
+	}
+}
+
+// stored is the first value of an attribute of an account, as the directory stores it.
+func stored(t testing.TB, d *dctest.Domain, account, attribute string) (value string) {
+	t.Helper()
+	sam, _ := d.Schema().Attribute("sAMAccountName")
+	a, _ := d.Schema().Attribute(attribute)
+	err := d.View(t.Context(), func(r *directory.Reader) error {
+		e, err := r.Lookup(sam, []byte(account))
+		if err == nil && len(e.Values[a]) > 0 {
+			value = string(e.Values[a][0])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// TestLastLogonTimestamp: it is as old as the domain says, less some days by chance.
+func TestLastLogonTimestamp(t *testing.T) {
+	d, a := domain(t)
+	stamp := func() string {
+		t.Helper()
+		_, err := a.Bind(t.Context(), "alice@contoso.com", secret.Copy([]byte(password)), peer)
+		if err = errors.Join(err, a.Flush(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		return stored(t, d, "alice", "lastLogonTimestamp")
+	}
+	first := stamp()
+	if want := strconv.FormatUint(uint64(dtyp.FiletimeOf(d.Now())), 10); first != want {
+		t.Errorf("the first logon leaves %q, want %s", first, want)
+	}
+	d.Clock.Advance(9*24*time.Hour - time.Second)
+	if got := stamp(); got != first {
+		t.Errorf("it is %s after less than 9 days, was %s", got, first)
+	}
+	d.Clock.Advance(5*24*time.Hour + time.Second)
+	second := stamp()
+	if second == first {
+		t.Error("it is the same after 14 days")
+	}
+	policy(t, d, map[string]string{"msDS-LogonTimeSyncInterval": "0"})
+	d.Clock.Advance(15 * 24 * time.Hour)
+	if got := stamp(); got != second {
+		t.Errorf("it is %s, was %s, and the domain wants none", got, second)
+	}
+}
+
+// TestALockoutIsWrittenAtOnce: administrators look for it in the directory.
+func TestALockoutIsWrittenAtOnce(t *testing.T) {
+	d := dctest.New(t)
+	a := account.New(account.Config{Directory: d.Directory, FlushInterval: time.Hour})
+	d.Insert(t, dctest.Object{Class: "user", Name: "alice", Password: password})
+	policy(t, d, map[string]string{"lockoutThreshold": "3", "lockoutDuration": "-18000000000", "lockOutObservationWindow": "-6000000000"})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	for range 3 {
+		_, _ = a.Bind(t.Context(), "alice@contoso.com", secret.Copy([]byte("Wrong-1")), peer)
+	}
+	for end := time.Now().Add(10 * time.Second); stored(t, d, "alice", "lockoutTime") == "" && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if stored(t, d, "alice", "lockoutTime") == "" {
+		t.Error("the object does not say that it is locked out")
+	}
+	cancel()
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }

@@ -43,6 +43,8 @@ type Accounts struct {
 	derived derivedKeys
 	logons  logons
 	limiter limiter
+	// lockedOut asks Run to write at once: who was locked out is to be seen, and unlocked.
+	lockedOut chan struct{}
 }
 
 // New makes the accounts of a directory. It panics if the directory's schema lacks an
@@ -65,6 +67,7 @@ func New(cfg Config) *Accounts {
 		cfg.FlushInterval = 15 * time.Second
 	}
 	a := &Accounts{cfg: cfg, known: known, domain: cfg.Directory.Domain()}
+	a.lockedOut = make(chan struct{}, 1)
 	a.limiter.limits = cfg.Limits.withDefaults()
 	a.cache.Store(newCache(cfg.Directory.Changes(), cfg.MaxCached))
 	return a
@@ -73,8 +76,8 @@ func New(cfg Config) *Accounts {
 // Domain is the domain whose accounts these are.
 func (a *Accounts) Domain() directory.Domain { return a.domain }
 
-// Run writes the counters of logons from time to time until ctx ends, and once more
-// then.
+// Run writes the counters of logons from time to time, and when an account is locked out,
+// until ctx ends, and once more then.
 func (a *Accounts) Run(ctx context.Context) error {
 	ticker := time.NewTicker(a.cfg.FlushInterval)
 	defer ticker.Stop()
@@ -83,9 +86,10 @@ func (a *Accounts) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return a.Flush(context.WithoutCancel(ctx))
 		case <-ticker.C:
-			if err := a.Flush(ctx); err != nil && ctx.Err() == nil {
-				a.cfg.Log.Error("counters of logons were not written", "err", err)
-			}
+		case <-a.lockedOut:
+		}
+		if err := a.Flush(ctx); err != nil && ctx.Err() == nil {
+			a.cfg.Log.Error("counters of logons were not written", "error", err)
 		}
 	}
 }

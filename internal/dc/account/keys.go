@@ -38,6 +38,38 @@ func (a *Account) ETypes() []crypto.EType {
 	return adproto.EncDefaultAccounts.ETypes()
 }
 
+// KeyInfo is what a client must know to make the keys of its password.
+type KeyInfo struct {
+	Salt   string
+	ETypes []crypto.EType // strongest first
+}
+
+// LogonInfo is of the first of [Accounts.LogonKeys], which it does not make: whoever asks
+// without proof must not have them derived, which takes 2 ms. It is zero where there are
+// none.
+func (a *Accounts) LogonInfo(acct *Account, now dtyp.Filetime) (KeyInfo, error) {
+	if acct.timeline != nil {
+		periods, err := acct.timeline.Accepted(now)
+		if err != nil || len(periods) == 0 {
+			return KeyInfo{}, err
+		}
+		return KeyInfo{Salt: periods[0].Salt, ETypes: acct.derivedTypes()}, nil
+	}
+	if acct.stored == nil {
+		return KeyInfo{}, nil
+	}
+	info := KeyInfo{Salt: acct.stored.current.salt}
+	for _, k := range acct.stored.current.keys {
+		info.ETypes = append(info.ETypes, k.EType())
+	}
+	return info, nil
+}
+
+// derivedTypes are the types that a gMSA has keys of.
+func (a *Account) derivedTypes() []crypto.EType {
+	return (a.Encryption | adproto.EncDefaultAccounts).ETypes()
+}
+
 // LogonKeys are the keys with which the account may prove itself at now, those in
 // force first: of a gMSA also the ones that are accepted around a
 // rollover, see [kds.Timeline.Accepted]. There are none for an account without a
@@ -118,8 +150,7 @@ func (a *Accounts) derive(acct *Account, periods []kds.Period) ([]KeySet, error)
 				return KeySet{}, err
 			}
 			defer text.Destroy()
-			types := (acct.Encryption | adproto.EncDefaultAccounts).ETypes()
-			keys, err := passwordKeys(password, text, p.Salt, types)
+			keys, err := passwordKeys(password, text, p.Salt, acct.derivedTypes())
 			return KeySet{KVNO: p.KVNO, Salt: p.Salt, Keys: keys}, err
 		})
 		if err != nil {

@@ -2,59 +2,16 @@ package account
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
-	"github.com/opengmsa/opengmsa/secret"
 )
-
-// PrivateLogon is the private row of an account's [Logons].
-const PrivateLogon = directory.PrivateLogon
-
-// Logons are the counters of an account, which AD shows as attributes of the same
-// names.
-type Logons struct {
-	LastLogon       dtyp.Filetime
-	LogonCount      uint32
-	BadPasswordTime dtyp.Filetime
-	BadPwdCount     uint32
-}
-
-// logonsVersion is the first byte of the row, logonsSize its size in bytes.
-const (
-	logonsVersion = 1
-	logonsSize    = 1 + 8 + 4 + 8 + 4
-)
-
-// Append is the row in bytes, big endian.
-func (l Logons) Append(dst []byte) []byte {
-	dst = append(dst, logonsVersion)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(l.LastLogon))
-	dst = binary.BigEndian.AppendUint32(dst, l.LogonCount)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(l.BadPasswordTime))
-	return binary.BigEndian.AppendUint32(dst, l.BadPwdCount)
-}
-
-// ErrLogons: a row is no [Logons].
-var ErrLogons = errors.New("malformed row of logon counters")
-
-// ParseLogons reads what Append wrote.
-func ParseLogons(b []byte) (Logons, error) {
-	if len(b) != logonsSize || b[0] != logonsVersion {
-		return Logons{}, fmt.Errorf("%w: %d bytes, want %d of version %d", ErrLogons, len(b), logonsSize, logonsVersion)
-	}
-	return Logons{
-		LastLogon:       dtyp.Filetime(binary.BigEndian.Uint64(b[1:])),
-		LogonCount:      binary.BigEndian.Uint32(b[9:]),
-		BadPasswordTime: dtyp.Filetime(binary.BigEndian.Uint64(b[13:])),
-		BadPwdCount:     binary.BigEndian.Uint32(b[21:]),
-	}, nil
-}
 
 // logons are the counters in memory. Those of an account come from its row when it
 // first does something, and stay.
@@ -65,7 +22,7 @@ type logons struct {
 
 // logon is the counters of one account.
 type logon struct {
-	Logons
+	directory.Logons
 	dirty bool // the row is behind
 	// lockedAt is when these counters locked the account, 0 if they did not; pending says
 	// that lockoutTime of the object does not show it yet. Once it does, the object
@@ -101,7 +58,7 @@ func (a *Account) lockable() bool {
 }
 
 // of is the counters of an account. The caller holds mu; load reads the row.
-func (l *logons) of(acct *Account, load func() Logons) *logon {
+func (l *logons) of(acct *Account, load func() directory.Logons) *logon {
 	s := l.seen[acct.GUID]
 	if s == nil {
 		if l.seen == nil {
@@ -117,7 +74,7 @@ func (l *logons) of(acct *Account, load func() Logons) *logon {
 }
 
 // succeed counts a logon and forgets wrong passwords. It reports how many there were.
-func (l *logons) succeed(acct *Account, now dtyp.Filetime, load func() Logons) (wrong uint32) {
+func (l *logons) succeed(acct *Account, now dtyp.Filetime, load func() directory.Logons) (wrong uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.of(acct, load)
@@ -131,7 +88,7 @@ func (l *logons) succeed(acct *Account, now dtyp.Filetime, load func() Logons) (
 }
 
 // fail counts a wrong password and reports whether it locked the account.
-func (l *logons) fail(acct *Account, now dtyp.Filetime, load func() Logons) (locked bool) {
+func (l *logons) fail(acct *Account, now dtyp.Filetime, load func() directory.Logons) (locked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.of(acct, load)
@@ -150,26 +107,30 @@ func (l *logons) fail(acct *Account, now dtyp.Filetime, load func() Logons) (loc
 
 // succeeded counts a logon of the account at now.
 func (a *Accounts) succeeded(ctx context.Context, acct *Account, now dtyp.Filetime) (wrongBefore uint32) {
-	return a.logons.succeed(acct, now, func() Logons { return a.readLogons(ctx, acct.GUID) })
+	return a.logons.succeed(acct, now, func() directory.Logons { return a.readLogons(ctx, acct.GUID) })
 }
 
 // failed counts a wrong password of the account at now.
 func (a *Accounts) failed(ctx context.Context, acct *Account, now dtyp.Filetime) (locked bool) {
-	return a.logons.fail(acct, now, func() Logons { return a.readLogons(ctx, acct.GUID) })
+	locked = a.logons.fail(acct, now, func() directory.Logons { return a.readLogons(ctx, acct.GUID) })
+	if locked {
+		select {
+		case a.lockedOut <- struct{}{}:
+		default: // it is asked already
+		}
+	}
+	return locked
 }
 
 // readLogons reads a row of counters. One that is missing or cannot be read counts
 // nothing yet: counters are not worth refusing a logon.
-func (a *Accounts) readLogons(ctx context.Context, g dtyp.GUID) (l Logons) {
-	err := a.cfg.Directory.View(ctx, func(r *directory.Reader) error {
-		row, err := r.Private(g, PrivateLogon)
-		if err == nil {
-			l, err = ParseLogons(row.Reveal())
-		}
+func (a *Accounts) readLogons(ctx context.Context, g dtyp.GUID) (l directory.Logons) {
+	err := a.cfg.Directory.View(ctx, func(r *directory.Reader) (err error) {
+		l, err = r.Logons(g)
 		return err
 	})
 	if err != nil && !errors.Is(err, rows.ErrNotFound) {
-		a.cfg.Log.Error("counters of logons cannot be read", "object", g, "err", err)
+		a.cfg.Log.Error("counters of logons cannot be read", "object", g, "error", err)
 	}
 	return l
 }
@@ -200,8 +161,9 @@ func (a *Accounts) Flush(ctx context.Context) error {
 	}
 }
 
-// writeLogon writes the counters of one account, and lockoutTime where it changed. An
-// account that was deleted has none any more.
+// writeLogon writes the counters of one account, and into its object what stands there:
+// lockoutTime where it changed, lastLogonTimestamp where that is old. An account that was
+// deleted has none any more.
 func (a *Accounts) writeLogon(w *directory.Writer, g dtyp.GUID, s logon) error {
 	e, err := w.Get(g)
 	if errors.Is(err, rows.ErrNotFound) {
@@ -210,13 +172,52 @@ func (a *Accounts) writeLogon(w *directory.Writer, g dtyp.GUID, s logon) error {
 	if err != nil {
 		return err
 	}
-	if s.pending && filetime(e, a.known.lockoutTime) != s.lockedAt {
+	locked := s.pending && filetime(e, a.known.lockoutTime) != s.lockedAt
+	if locked {
 		setNumber(e, a.known.lockoutTime, int64(s.lockedAt))
+	}
+	stamped, err := a.stamp(w, e, s.LastLogon)
+	if err != nil {
+		return err
+	}
+	if locked || stamped {
 		if err := w.Replace(e); err != nil {
 			return err
 		}
 	}
-	return w.SetPrivate(g, PrivateLogon, secret.New(s.Append(nil)))
+	return w.SetLogons(g, s.Logons)
+}
+
+// Which logons lastLogonTimestamp shows: [MS-ADTS] 3.1.1.1.9 (msDS-LogonTimeSyncInterval).
+const (
+	stampInterval = 14 // days between two of them, unless the domain says otherwise
+	stampSpread   = 5  // days, by chance up to which the interval is shorter
+)
+
+// stamp sets lastLogonTimestamp where it is older than the domain's interval less some
+// days by chance, so that accounts that began together do not stay so. Unlike lastLogon
+// it is an attribute that controllers replicate, and that filters find by an index.
+func (a *Accounts) stamp(w *directory.Writer, e *rows.Entry, logon dtyp.Filetime) (bool, error) {
+	head, err := w.Get(a.domain.GUID)
+	if err != nil {
+		return false, err
+	}
+	days, ok := number(head, a.known.logonTimeSync)
+	if !ok {
+		days = stampInterval
+	}
+	if days <= 0 || logon == 0 { // 0 switches it off
+		return false, nil
+	}
+	age := time.Duration(days) * day
+	if days >= stampSpread {
+		age -= rand.N(stampSpread * day)
+	}
+	if was := filetime(e, a.known.lastLogonTimestamp); was != 0 && logon < was.Add(age) {
+		return false, nil
+	}
+	setNumber(e, a.known.lastLogonTimestamp, int64(logon))
+	return true, nil
 }
 
 // take is copies of at most n counters to write.

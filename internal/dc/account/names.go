@@ -18,6 +18,7 @@ type attributes struct {
 	scriptPath, profilePath, homeDirectory, homeDrive                               *schema.Attribute
 	minPwdLength, pwdHistoryLength, pwdProperties, minPwdAge, maxPwdAge             *schema.Attribute
 	lockoutThreshold, lockoutDuration, lockoutWindow                                *schema.Attribute
+	lastLogonTimestamp, logonTimeSync                                               *schema.Attribute
 }
 
 func findAttributes(s *schema.Schema) (*attributes, error) {
@@ -34,6 +35,7 @@ func findAttributes(s *schema.Schema) (*attributes, error) {
 		"pwdHistoryLength": &a.pwdHistoryLength, "pwdProperties": &a.pwdProperties, "minPwdAge": &a.minPwdAge,
 		"maxPwdAge": &a.maxPwdAge, "lockoutThreshold": &a.lockoutThreshold,
 		"lockoutDuration": &a.lockoutDuration, "lockOutObservationWindow": &a.lockoutWindow,
+		"lastLogonTimestamp": &a.lastLogonTimestamp, "msDS-LogonTimeSyncInterval": &a.logonTimeSync,
 	} {
 		found, ok := s.Attribute(name)
 		if !ok {

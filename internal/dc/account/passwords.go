@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -168,9 +169,22 @@ func checkChange(w *directory.Writer, e *rows.Entry, known *attributes, policy P
 	}
 	set := filetime(e, known.pwdLastSet)
 	if !trust(uacOf(e, known)) && set != 0 && dtyp.FiletimeOf(w.Now()) < set.Add(policy.MinAge) {
-		return restriction("Password is too young to change, it must be at least %v old.", policy.MinAge)
+		return restriction("Password is too young to change, it must be at least %s old.", inDays(policy.MinAge))
 	}
 	return nil
+}
+
+const day = 24 * time.Hour
+
+// inDays is a duration as people are told it: policies count in days.
+func inDays(d time.Duration) string {
+	switch {
+	case d == day:
+		return "1 day"
+	case d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
+	}
+	return d.String()
 }
 
 // checkOld compares the old password with the stored one.

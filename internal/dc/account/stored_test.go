@@ -81,19 +81,6 @@ func FuzzParseStored(f *testing.F) {
 	})
 }
 
-func TestLogonsRoundTrip(t *testing.T) {
-	want := Logons{LastLogon: 1 << 60, LogonCount: 7, BadPasswordTime: 1<<60 + 1, BadPwdCount: 3}
-	b := want.Append(nil)
-	if got, err := ParseLogons(b); err != nil || got != want {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	for n := range b {
-		if _, err := ParseLogons(b[:n]); !errors.Is(err, ErrLogons) {
-			t.Errorf("%d bytes: %v", n, err)
-		}
-	}
-}
-
 func TestComplexity(t *testing.T) {
 	alice := owner{name: "alice", displayName: "Alice B. Liddell"}
 	for password, want := range map[string]bool{

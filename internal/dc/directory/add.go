@@ -32,8 +32,10 @@ type addition struct {
 	// What the request has and is kept elsewhere than in the entry.
 	given    *secdesc.SecurityDescriptor
 	password secret.Bytes
-	rootKey  secret.Bytes
-	links    []Change
+	// mustChange says that the password is to be changed at the first logon.
+	mustChange bool
+	rootKey    secret.Bytes
+	links      []Change
 }
 
 func (c *change) add(q AddRequest) error {
@@ -200,12 +202,28 @@ func (a *addition) takeOne(at *schema.Attribute, values [][]byte) error {
 	case at.Name == "unicodePwd":
 		a.password, err = unquote(values[0])
 		return err
+	case at == a.known.pwdLastSet:
+		return a.takePasswordTime(string(values[0]))
 	case at == a.known.rootKeyData:
 		a.rootKey = secret.Copy(values[0])
 	case at.ForwardLink():
 		a.links = append(a.links, Change{Op: ChangeAdd, Attribute: Attribute{Name: at.Name, Values: values}})
 	default:
 		a.e.Values[at] = values
+	}
+	return nil
+}
+
+// takePasswordTime reads pwdLastSet, of which a client sets no other values than these:
+// [MS-SAMR] 3.1.1.8.8.
+func (a *addition) takePasswordTime(value string) error {
+	switch value {
+	case "0":
+		a.mustChange = true
+	case "-1":
+		a.setNumber("pwdLastSet", int64(a.now))
+	default:
+		return unwilling("pwdLastSet is set to 0 or -1")
 	}
 	return nil
 }
@@ -301,6 +319,9 @@ func (a *addition) keep() error {
 	if a.password.Len() > 0 {
 		if err := a.setPassword(NewPassword{Password: a.password, Initial: true}); err != nil {
 			return err
+		}
+		if a.mustChange {
+			a.setNumber("pwdLastSet", 0)
 		}
 	}
 	return a.checkEnabled()

@@ -41,6 +41,11 @@ func TestAddAsClientsDo(t *testing.T) {
 			"objectClass: top", "objectClass: person", "objectClass: organizationalPerson", "objectClass: user", "cn: svc",
 			"userAccountControl: 512", "sAMAccountName: svc", "unicodePwd: " + quoted("Pass-word1!")}, map[string]string{
 			"userAccountControl": "512", "pwdLastSet": "133000000000000000", "unicodePwd": ""}},
+		"samba-tool --must-change-at-next-login": {"CN=new," + users, []string{
+			"objectClass: user", "userAccountControl: 512", "sAMAccountName: new", "pwdLastSet: 0", "unicodePwd: " + quoted("Pass-word1!")}, map[string]string{
+			"userAccountControl": "512", "pwdLastSet": "0"}},
+		"a password that is taken for new": {"CN=old," + users, []string{
+			"objectClass: user", "sAMAccountName: old", "pwdLastSet: -1"}, map[string]string{"pwdLastSet": "134403408000000000"}},
 		"samba-tool gMSA": {"CN=webapp01," + managed, []string{
 			"dNSHostName: webapp01.contoso.com", "msDS-ManagedPasswordInterval: 7", "name: webapp01",
 			"objectClass: msDS-GroupManagedServiceAccount", "sAMAccountName: webapp01$"}, map[string]string{

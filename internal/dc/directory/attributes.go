@@ -22,6 +22,8 @@ type attributes struct {
 	lockoutTime, lockoutDuration            *schema.Attribute
 	managedPassword, managedPasswordID      *schema.Attribute
 	managedPasswordPreviousID, groupMSA     *schema.Attribute
+	lastLogon, logonCount                   *schema.Attribute
+	badPasswordTime, badPwdCount            *schema.Attribute
 }
 
 func findAttributes(s *schema.Schema) (a attributes, err error) {
@@ -52,6 +54,10 @@ func findAttributes(s *schema.Schema) (a attributes, err error) {
 		"maxPwdAge":                      &a.maxPwdAge,
 		"lockoutTime":                    &a.lockoutTime,
 		"lockoutDuration":                &a.lockoutDuration,
+		"lastLogon":                      &a.lastLogon,
+		"logonCount":                     &a.logonCount,
+		"badPasswordTime":                &a.badPasswordTime,
+		"badPwdCount":                    &a.badPwdCount,
 		"msDS-ManagedPassword":           &a.managedPassword,
 		"msDS-ManagedPasswordId":         &a.managedPasswordID,
 		"msDS-ManagedPasswordPreviousId": &a.managedPasswordPreviousID,

@@ -192,6 +192,10 @@ func (s *session) values(o *object, a *schema.Attribute) ([][]byte, error) {
 		return one(strconv.AppendUint(nil, o.USNChanged, 10)), nil
 	case k.managedPasswordID, k.managedPasswordPreviousID:
 		return s.passwordID(o, a)
+	case k.lastLogon, k.logonCount, k.badPasswordTime, k.badPwdCount:
+		return s.counter(o, a)
+	case k.pwdLastSet:
+		return s.passwordSet(o)
 	}
 	if a.LinkID >= 0 && !o.virtual {
 		values, _, err := s.links(o, a, 0, -1)

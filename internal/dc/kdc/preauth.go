@@ -16,52 +16,59 @@ type proof struct {
 	set   account.KeySet
 	key   *crypto.Key
 	flags krb5.TicketFlags
-	// offer is the keys that it could have used, best first.
-	offer []*crypto.Key
+	// offer is the types of the keys that it could have used, best first, and salt the one
+	// of those in force.
+	offer []crypto.EType
+	salt  string
 }
 
 // info says how the key of the reply comes from a password.
-func (p proof) info() krb5.ETypeInfo2Entry { return etypeInfo(p.key, p.set.Salt) }
+func (p proof) info() krb5.ETypeInfo2Entry { return etypeInfo(p.key.EType(), p.set.Salt) }
 
-func etypeInfo(key *crypto.Key, salt string) krb5.ETypeInfo2Entry {
-	if key.EType() == crypto.RC4HMAC {
+func etypeInfo(t crypto.EType, salt string) krb5.ETypeInfo2Entry {
+	if t == crypto.RC4HMAC {
 		return krb5.ETypeInfo2Entry{EType: crypto.RC4HMAC} // which has no salt
 	}
-	return krb5.ETypeInfo2Entry{EType: key.EType(), Salt: salt, HasSalt: true}
+	return krb5.ETypeInfo2Entry{EType: t, Salt: salt, HasSalt: true}
 }
 
 // preauthenticate demands an encrypted timestamp: RFC 4120, Section 5.2.7.2. A wrong one
 // is an *account.LogonError.
 func (x *exchange) preauthenticate(client *account.Account) (proof, error) {
-	sets, err := x.cfg.Accounts.LogonKeys(client, x.filetime())
+	info, err := x.cfg.Accounts.LogonInfo(client, x.filetime())
 	if err != nil {
 		return proof{}, err
 	}
-	if len(sets) == 0 {
+	if len(info.ETypes) == 0 {
 		return proof{}, refuse(krb5.ErrETypeNoSupport, "%s has no keys", client.Name)
 	}
-	p := proof{set: sets[0], offer: x.usable(client, sets[0])}
+	p := proof{salt: info.Salt, offer: x.usable(client, info.ETypes)}
 	if len(p.offer) == 0 {
 		return p, refuse(krb5.ErrETypeNoSupport, "client offers %v, %s has %v", x.req.Body.ETypes, client.Name, client.ETypes())
 	}
 	value, ok := krb5.MethodData(x.req.PAData).Find(krb5.PAEncTimestamp)
-	if !ok {
-		if x.cfg.AllowNoPreauth && client.Control&adproto.UACDontRequirePreauth != 0 {
-			p.key = p.offer[0]
-			return p, nil
-		}
+	trusted := x.cfg.AllowNoPreauth && client.Control&adproto.UACDontRequirePreauth != 0
+	if !ok && !trusted {
 		return p, p.required()
+	}
+	sets, err := x.cfg.Accounts.LogonKeys(client, x.filetime())
+	if err != nil {
+		return p, err
+	}
+	if !ok {
+		p.set, p.key = sets[0], sets[0].Find(p.offer[0])
+		return p, nil
 	}
 	p.flags = krb5.FlagPreAuthent
 	return x.checkTimestamp(p, sets, value)
 }
 
-// usable are the keys of a set that both the client and the account's policy have.
-func (x *exchange) usable(client *account.Account, set account.KeySet) []*crypto.Key {
-	usable := make([]*crypto.Key, 0, len(set.Keys))
+// usable are those of the types that both the client and the account's policy have.
+func (x *exchange) usable(client *account.Account, have []crypto.EType) []crypto.EType {
+	usable := make([]crypto.EType, 0, len(have))
 	for _, t := range client.ETypes() {
-		if key := set.Find(t); key != nil && slices.Contains(x.req.Body.ETypes, t) {
-			usable = append(usable, key)
+		if slices.Contains(have, t) && slices.Contains(x.req.Body.ETypes, t) {
+			usable = append(usable, t)
 		}
 	}
 	return usable
@@ -74,7 +81,7 @@ func (x *exchange) checkTimestamp(p proof, sets []account.KeySet, value []byte) 
 	if err != nil {
 		return p, malformed(err)
 	}
-	if !slices.ContainsFunc(p.offer, func(k *crypto.Key) bool { return k.EType() == enc.EType }) {
+	if !slices.Contains(p.offer, enc.EType) {
 		return p, refuse(krb5.ErrETypeNoSupport, "timestamp in %v", enc.EType)
 	}
 	for _, set := range sets {
@@ -112,8 +119,8 @@ func (p proof) required() *refusal {
 
 func (p proof) etypeInfo2() []byte {
 	list := make(krb5.ETypeInfo2, 0, len(p.offer))
-	for _, k := range p.offer {
-		list = append(list, etypeInfo(k, p.set.Salt))
+	for _, t := range p.offer {
+		list = append(list, etypeInfo(t, p.salt))
 	}
 	return list.Append(nil)
 }

@@ -56,7 +56,7 @@ func (x *exchange) appendError(dst []byte, err error) []byte {
 	}
 	x.cfg.Log.LogAttrs(context.Background(), level, "request refused",
 		slog.String("from", x.from.String()), slog.String("client", x.req.Body.CName.String()),
-		slog.String("server", x.req.Body.SName.String()), slog.Any("err", err))
+		slog.String("server", x.req.Body.SName.String()), slog.Any("error", err))
 	body := &x.req.Body
 	e := krb5.KRBError{
 		STime: x.now, SUsec: x.now.Nanosecond() / int(time.Microsecond), Code: code,

@@ -49,7 +49,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		default:
 			// Too many open files, or a connection that was reset: others go on.
-			s.cfg.Log.Error("a connection was not accepted", "err", err)
+			s.cfg.Log.Error("a connection was not accepted", "error", err)
 			time.Sleep(acceptPause)
 		}
 	}
