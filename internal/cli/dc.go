@@ -24,6 +24,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/auditlog"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
+	"github.com/opengmsa/opengmsa/internal/dc/kdc"
 	"github.com/opengmsa/opengmsa/internal/dc/keysource"
 	"github.com/opengmsa/opengmsa/internal/dc/ldapd"
 	"github.com/opengmsa/opengmsa/internal/dc/store"
@@ -232,6 +233,7 @@ type serveDCOptions struct {
 	offset     uint16
 	ports      dc.Ports
 	bindPolicy string
+	kerberos   kdc.Policy
 	debug      bool
 }
 
@@ -244,6 +246,10 @@ func (a *app) dcServe() *cobra.Command {
 the global catalog, DNS, password changes and the netlogon ping, on the standard ports.
 It logs to standard error; who read which password and who changed what goes to the
 audit log, which gmsa dc audit prints.
+
+The life of tickets is the default of AD unless an option says otherwise: 10 h, and
+renewals for 7 days. What --allow-no-preauth and --allow-missing-checksum take, other
+controllers refuse or should: docs/controller.md says what it risks.
 
 Ports below 1024 need root or CAP_NET_BIND_SERVICE. --port-offset moves all of them; a
 port of 0 lets the system choose.`,
@@ -266,6 +272,11 @@ port of 0 lets the system choose.`,
 	}
 	c.Flags().StringVar(&o.bindPolicy, "channel-binding", "when-supported", "what a Kerberos bind inside TLS must prove: never, when-supported or always")
 	_ = c.RegisterFlagCompletionFunc("channel-binding", cobra.FixedCompletions([]string{"never", "when-supported", "always"}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().DurationVar(&o.kerberos.MaxTicketAge, "ticket-lifetime", 0, "how long a ticket is good (default 10h)")
+	c.Flags().DurationVar(&o.kerberos.MaxRenewAge, "renew-lifetime", 0, "how long a ticket can be renewed (default 168h)")
+	c.Flags().DurationVar(&o.kerberos.Skew, "clock-skew", 0, "how far clocks of Kerberos clients may be off (default 5m)")
+	c.Flags().BoolVar(&o.kerberos.AllowNoPreauth, "allow-no-preauth", false, "give accounts marked DONT_REQ_PREAUTH tickets without proof: their passwords can be guessed offline")
+	c.Flags().BoolVar(&o.kerberos.AllowMissingChecksum, "allow-missing-checksum", false, "take ticket requests that are not protected against changes on the way")
 	c.Flags().BoolVar(&o.debug, "debug", false, "log more")
 	return c
 }
@@ -295,6 +306,9 @@ func (a *app) serveDC(ctx context.Context, o serveDCOptions) (err error) {
 	if err != nil {
 		return failure(Usage, err)
 	}
+	if err := o.kerberos.Validate(); err != nil {
+		return failure(Usage, err)
+	}
 	if err := harden.Process(); err != nil {
 		return err
 	}
@@ -309,7 +323,7 @@ func (a *app) serveDC(ctx context.Context, o serveDCOptions) (err error) {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without a service manager nobody is told
 		return writeUse(a.env.Stdout, domain, data, s)
 	}
-	c, err := data.Open(ctx, dc.Config{Log: log, ChannelBinding: policy, Ready: ready, Now: a.env.Now})
+	c, err := data.Open(ctx, dc.Config{Log: log, ChannelBinding: policy, Kerberos: o.kerberos, Ready: ready, Now: a.env.Now})
 	if err != nil {
 		return a.dcFailure(o.data, err)
 	}

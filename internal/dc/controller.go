@@ -42,6 +42,8 @@ type Config struct {
 	Audit audit.Recorder
 	// ChannelBinding is the policy for Kerberos inside TLS.
 	ChannelBinding ldapd.ChannelBinding
+	// Kerberos is the policy of tickets.
+	Kerberos kdc.Policy
 	// Hosts are names that DNS knows beside those of the domain.
 	Hosts map[string][]netip.Addr
 	// Ready is called once, when clients can find the controller: sockets, files and the
@@ -187,7 +189,7 @@ func (c *Controller) serve(ctx context.Context, s *Sockets) error {
 func (c *Controller) services(s *Sockets) (run []func(context.Context) error) {
 	dns := dnsd.New(dnsd.Config{Directory: c.directory, Addresses: s.Addresses, Hosts: c.cfg.Hosts, Log: c.cfg.Log,
 		Ports: dnsd.Ports{Kerberos: s.Ports.Kerberos, Kpasswd: s.Ports.Kpasswd, LDAP: s.Ports.LDAP, GC: s.Ports.GC}})
-	kerberos := kdc.New(kdc.Config{Accounts: c.accounts, Log: c.cfg.Log, Rand: c.cfg.Rand})
+	kerberos := kdc.New(kdc.Config{Accounts: c.accounts, Policy: c.cfg.Kerberos, Log: c.cfg.Log, Rand: c.cfg.Rand})
 	kpasswd := kpasswdd.New(kpasswdd.Config{Directory: c.directory, Accounts: c.accounts, Replay: replay.New(0, 0), Log: c.cfg.Log, Rand: c.cfg.Rand})
 	ping := cldapd.New(cldapd.Config{Directory: c.directory, Addresses: s.Addresses, Log: c.cfg.Log})
 	ldap := ldapd.New(ldapd.Config{Directory: c.directory, Accounts: c.accounts, Ping: ping.Answer,

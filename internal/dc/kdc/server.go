@@ -25,23 +25,7 @@ type Config struct {
 	// Rand gives session keys and confounders; nil stands for crypto/rand.
 	Rand io.Reader
 
-	// MaxTicketAge is the life of a ticket, of a TGT and any other; 0 stands for 10 h,
-	// the default domain policy of AD (MaxTicketAge, MaxServiceAge).
-	MaxTicketAge time.Duration
-	// MaxRenewAge is how long after its first issue a ticket can be renewed; 0 stands for
-	// 7 days (MaxRenewAge).
-	MaxRenewAge time.Duration
-	// Skew is how far the clocks of clients may be off; 0 stands for 5 min (MaxClockSkew).
-	Skew time.Duration
-
-	// AllowNoPreauth gives accounts with the flag DONT_REQ_PREAUTH a reply without proof.
-	// The risk: anybody can ask for one, and guess the account's password at leisure
-	// ("AS-REP roasting"). Without it the flag is passed over.
-	AllowNoPreauth bool
-	// AllowMissingChecksum takes TGS requests whose authenticator has no checksum of the
-	// request, which some tools send. The risk: whoever stands between client and KDC can
-	// change what is asked for.
-	AllowMissingChecksum bool
+	Policy
 
 	// MaxConnections bounds connections over TCP; 0 stands for 10,000.
 	MaxConnections int
@@ -56,14 +40,7 @@ type Config struct {
 }
 
 func (c *Config) setDefaults() {
-	orDuration := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	orDuration(&c.MaxTicketAge, 10*time.Hour)
-	orDuration(&c.MaxRenewAge, 7*24*time.Hour)
-	orDuration(&c.Skew, 5*time.Minute)
+	c.Policy = c.Policy.withDefaults()
 	orDuration(&c.IdleTimeout, time.Minute)
 	orDuration(&c.RequestTimeout, 10*time.Second)
 	if c.MaxConnections == 0 {
