@@ -13,6 +13,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/locate"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/managedpassword"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -104,22 +105,32 @@ func (d *desk) makeComputer(ctx context.Context, name adproto.AccountName, j Joi
 	return d.account(ctx, dn.String())
 }
 
+// givePassword sets a random password, which it returns in UTF-8.
+func (d *desk) givePassword(ctx context.Context, a Account) (secret.Bytes, error) {
+	password, err := RandomPassword(d.s.d.cfg.Rand)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	tgt, err := d.s.TGT(ctx)
+	if err == nil {
+		err = d.s.d.kerberos.SetPassword(ctx, tgt, krb5.NewName(krb5.NamePrincipal, a.Name), password)
+	}
+	if err != nil {
+		password.Destroy()
+		return secret.Bytes{}, fmt.Errorf("set the password of %s: %w", a.Name, err)
+	}
+	return password, nil
+}
+
 // giveKeys sets a random password and derives its keys, with which it then logs
 // on: what a keytab holds has worked once.
 func (d *desk) giveKeys(ctx context.Context, j *Joined) error {
-	password, err := randomPassword(d.s.d.cfg.Rand)
+	password, err := d.givePassword(ctx, j.Account)
 	if err != nil {
 		return err
 	}
 	defer password.Destroy()
-	tgt, err := d.s.TGT(ctx)
-	if err != nil {
-		return err
-	}
 	principal := krb5.NewName(krb5.NamePrincipal, j.Account.Name)
-	if err := d.s.d.kerberos.SetPassword(ctx, tgt, principal, password); err != nil {
-		return fmt.Errorf("set the password of %s: %w", j.Account.Name, err)
-	}
 	account, err := d.account(ctx, j.Account.DN)
 	if err != nil {
 		return err
@@ -138,16 +149,17 @@ func (d *desk) giveKeys(ctx context.Context, j *Joined) error {
 	return nil
 }
 
-// passwordLength is what Windows gives computers: 120 characters.
-const passwordLength = 120
+// passwordLength is as many characters as the password of a gMSA has code units, so
+// that one form holds both. Windows gives computers 120.
+const passwordLength = managedpassword.PasswordSize / 2
 
 // passwordLetters are 64 characters of all four kinds that policies ask for, so
 // that a random byte picks one without bias.
 const passwordLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+"
 
-// randomPassword makes a password of 720 bits; its first characters are of each
-// kind, which costs 24 of them.
-func randomPassword(rand io.Reader) (secret.Bytes, error) {
+// RandomPassword makes a password of 768 bits for an account that no person logs on
+// with, in UTF-8. Its first characters are of each kind, which costs 24 of them.
+func RandomPassword(rand io.Reader) (secret.Bytes, error) {
 	b := make([]byte, passwordLength)
 	if _, err := io.ReadFull(rand, b); err != nil {
 		return secret.Bytes{}, fmt.Errorf("random password: %w", err)
@@ -210,99 +222,4 @@ func (s *Session) RemoveComputer(ctx context.Context, name string) (Account, err
 		return d.remove(ctx, a.DN)
 	})
 	return a, err
-}
-
-// hostServiceAttr links a computer to the sMSAs that are its own; its back link is
-// msDS-HostServiceAccountBL: [MS-ADA2] 2.333.
-const hostServiceAttr = "msDS-HostServiceAccount"
-
-// LinkServiceAccounts makes sMSAs the computer's own, all or none, and returns those
-// that were not. An sMSA has one computer at most.
-func (s *Session) LinkServiceAccounts(ctx context.Context, computer string, accounts ...string) ([]Account, error) {
-	return s.changeLinks(ctx, AddValues, computer, accounts)
-}
-
-// UnlinkServiceAccounts undoes that, and returns those that were linked.
-func (s *Session) UnlinkServiceAccounts(ctx context.Context, computer string, accounts ...string) ([]Account, error) {
-	return s.changeLinks(ctx, RemoveValues, computer, accounts)
-}
-
-// LinkedElsewhereError refuses to link an sMSA to a second computer.
-type LinkedElsewhereError struct{ Account, Computer string }
-
-// Error names the computer that has the account.
-func (e *LinkedElsewhereError) Error() string {
-	return fmt.Sprintf("%s belongs to %s already: a standalone managed service account has one computer", e.Account, e.Computer)
-}
-
-// Hint is the next command.
-func (e *LinkedElsewhereError) Hint() string {
-	return "take it from there first: gmsa account unlink"
-}
-
-func (s *Session) changeLinks(ctx context.Context, op ChangeOp, computer string, accounts []string) ([]Account, error) {
-	var changed []Account
-	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) error {
-		host, err := d.computer(ctx, computer)
-		if err != nil {
-			return err
-		}
-		change := Change{Op: op, Attr: hostServiceAttr}
-		for _, name := range accounts {
-			a, err := d.serviceAccount(ctx, name)
-			if err != nil {
-				return err
-			}
-			owner, err := d.linkedTo(ctx, a)
-			if err != nil {
-				return err
-			}
-			mine := strings.EqualFold(owner, host.DN)
-			if mine == (op == AddValues) || op == RemoveValues && !mine {
-				continue
-			}
-			if owner != "" && !mine && a.Kind == KindSMSA {
-				return &LinkedElsewhereError{a.Name, owner}
-			}
-			change.Values, changed = append(change.Values, a.DN), append(changed, a)
-		}
-		if len(changed) == 0 {
-			return nil
-		}
-		return denied(d.modify(ctx, host.DN, []Change{change}), "write "+hostServiceAttr, host.DN)
-	})
-	return changed, err
-}
-
-// linkedTo is the computer that a service account is linked to; empty if none is.
-func (d *desk) linkedTo(ctx context.Context, a Account) (string, error) {
-	hosts, err := d.objects(ctx, d.names.Base.String(), adproto.Equal(hostServiceAttr, a.DN))
-	if err != nil || len(hosts) == 0 {
-		return "", err
-	}
-	return hosts[0].DN, nil
-}
-
-// LinkedComputer is the distinguished name of the computer that a service account is
-// linked to; empty if none is.
-func (s *Session) LinkedComputer(ctx context.Context, a Account) (string, error) {
-	var dn string
-	err := s.at(ctx, locate.Any, func(ctx context.Context, d *desk) (err error) {
-		dn, err = d.linkedTo(ctx, a)
-		return err
-	})
-	return dn, err
-}
-
-// GiveStandaloneKeys sets a new random password of an sMSA, as a host does for an
-// account that is its own, and returns its keys.
-func (s *Session) GiveStandaloneKeys(ctx context.Context, name string) (Joined, error) {
-	var j Joined
-	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) (err error) {
-		if j.Account, err = d.account(ctx, name, KindSMSA); err != nil {
-			return err
-		}
-		return d.giveKeys(ctx, &j)
-	})
-	return j, err
 }

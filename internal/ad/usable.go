@@ -8,10 +8,6 @@ import (
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/kclient"
 	"github.com/opengmsa/opengmsa/internal/locate"
-	"github.com/opengmsa/opengmsa/krb5"
-	"github.com/opengmsa/opengmsa/krb5/crypto"
-	"github.com/opengmsa/opengmsa/managedpassword"
-	"github.com/opengmsa/opengmsa/secret"
 )
 
 // Usability is the outcome of [Session.Usable].
@@ -114,28 +110,12 @@ func (s *Session) groupUsable(ctx context.Context, a Account) error {
 		return err
 	}
 	defer p.Destroy()
-	err = s.logOn(ctx, p.Account, p.Current)
+	err = s.LogOn(ctx, p.Account, p.Current)
 	if err != nil && !p.Previous.IsZero() {
 		// In the last minutes of an interval the current password is the next one.
-		if s.logOn(ctx, p.Account, p.Previous) == nil {
+		if s.LogOn(ctx, p.Account, p.Previous) == nil {
 			err = nil
 		}
 	}
-	return err
-}
-
-// logOn gets a ticket for a gMSA with a password of it.
-func (s *Session) logOn(ctx context.Context, a Account, password secret.Bytes) error {
-	etypes := []crypto.EType{crypto.AES256SHA1, crypto.AES128SHA1}
-	principal := krb5.NewName(krb5.NamePrincipal, a.Name)
-	salt, err := s.d.kerberos.Salt(ctx, principal, "", etypes...)
-	if err != nil {
-		return err
-	}
-	keys, err := managedpassword.Keys(password, salt, etypes...)
-	if err != nil {
-		return err
-	}
-	_, err = s.d.kerberos.AS(ctx, kclient.ASRequest{Client: principal, Secret: kclient.Keys(keys...)})
 	return err
 }

@@ -81,6 +81,10 @@ func causes() []cause {
 			[]string{"somebody between here and the controller may be tampering; see whether another controller answers the same"}, event.IDFetchFailed},
 		{account.ErrTicket, agentapi.Kind_KIND_FAILED, "the domain does not take a ticket that it gave, for %s",
 			[]string{"the agent tries again by itself; if that goes on, somebody between here and the controller may be tampering"}, event.IDFetchFailed},
+		{account.ErrNotInstalled, agentapi.Kind_KIND_FAILED, "%s is a standalone account, and this host has no password of it",
+			[]string{"as somebody who may reset its password: gmsa account install %s"}, event.IDFetchFailed},
+		{account.ErrNotLinked, agentapi.Kind_KIND_DENIED, "the standalone account %s is not this host's",
+			[]string{"gmsa account link COMPUTER %s"}, event.IDFetchFailed},
 		{account.ErrNoController, agentapi.Kind_KIND_NO_CONTROLLER, "no domain controller answers for %s",
 			[]string{"gmsa verify looks for the domain's controllers", "set servers of the domain in /etc/gmsa/agent.yaml if DNS does not know them"}, event.IDFetchFailed},
 	}
@@ -113,6 +117,9 @@ func failureOf(err error, name string) error {
 	}
 	if e, ok := errors.AsType[coded](err); ok {
 		f.Code = e.ProtocolCode()
+	}
+	if errors.Is(err, account.ErrNotInstalled) {
+		f.Code = agentapi.CodeNotInstalled
 	}
 	return f
 }

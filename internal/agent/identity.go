@@ -16,6 +16,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/secret"
 )
 
 // Identities are who this host is to its domains: its computer accounts, and
@@ -45,6 +46,16 @@ type Identity struct {
 	Plugin event.Plugin
 	// Realm is the domain for a krb5.conf, with the controllers of the moment.
 	Realm func() lease.Realm
+}
+
+// StandaloneKeeper is an [account.Domain] that keeps the passwords of standalone
+// accounts, which the domain gives to nobody. Names are as in account.Key.
+type StandaloneKeeper interface {
+	// Adopt takes over a password that somebody has just set, in UTF-16, if the
+	// domain accepts it and the account is linked to this host.
+	Adopt(ctx context.Context, name string, password secret.Bytes) error
+	// Abandon destroys what is kept of an account, if anything is.
+	Abandon(name string) error
 }
 
 // maxSPNs bounds the services whose tickets a caller may ask for ahead of use.

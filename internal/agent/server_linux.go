@@ -24,6 +24,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/internal/lease"
+	"github.com/opengmsa/opengmsa/secret"
 )
 
 // server answers the calls of gmsa.agent.v1. Each method checks who calls
@@ -494,6 +495,12 @@ func (s server) InstallAccount(ctx context.Context, r *agentapi.InstallAccountRe
 		return nil, denied(errors.New("installing is root's alone"))
 	}
 	set := s.a.settings.Load()
+	if len(r.GetStandalonePassword()) > 0 {
+		defer clear(r.GetStandalonePassword())
+		if err := s.adopt(ctx, r.GetAccount(), r.GetStandalonePassword()); err != nil {
+			return nil, err
+		}
+	}
 	in := installation{Account: r.GetAccount(), Spec: r.GetCredentialSpec()}
 	holds, err := s.a.hold(set, in)
 	if err != nil {
@@ -526,7 +533,31 @@ func (s server) UninstallAccount(ctx context.Context, r *agentapi.UninstallAccou
 	if err != nil {
 		return nil, &agentapi.Failure{Kind: agentapi.Kind_KIND_FAILED, Message: err.Error()}
 	}
+	if keeper, ok := t.identity.Domain.(StandaloneKeeper); ok {
+		if err := keeper.Abandon(t.key.Name); err != nil {
+			return nil, &agentapi.Failure{Kind: agentapi.Kind_KIND_FAILED, Message: "cannot destroy the password: " + err.Error()}
+		}
+	}
 	return &agentapi.UninstallAccountResponse{WasInstalled: was}, nil
+}
+
+// adopt takes over the password of a standalone account.
+func (s server) adopt(ctx context.Context, name string, password []byte) error {
+	t, err := s.a.settings.Load().account(name)
+	if err != nil {
+		return err
+	}
+	keeper, ok := t.identity.Domain.(StandaloneKeeper)
+	if !ok {
+		return usage("account %q: this host keeps no standalone accounts", name)
+	}
+	p := secret.Copy(password)
+	defer p.Destroy()
+	if err := keeper.Adopt(ctx, t.key.Name, p); err != nil {
+		return failureOf(err, t.account.Name)
+	}
+	s.a.book.pool.Reread(t.key, t.identity.Domain)
+	return nil
 }
 
 // now is the lease at this moment: its accounts change with its spec.

@@ -1557,9 +1557,13 @@ type InstallAccountRequest struct {
 	//
 	//	*InstallAccountRequest_Account
 	//	*InstallAccountRequest_CredentialSpec
-	Subject       isInstallAccountRequest_Subject `protobuf_oneof:"subject"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Subject isInstallAccountRequest_Subject `protobuf_oneof:"subject"`
+	// The password of a standalone managed service account, which the caller has just
+	// set in the domain: 128 code units of UTF-16, little endian. From now on the agent
+	// keeps and changes it.
+	StandalonePassword []byte `protobuf:"bytes,3,opt,name=standalone_password,json=standalonePassword,proto3" json:"standalone_password,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *InstallAccountRequest) Reset() {
@@ -1615,6 +1619,13 @@ func (x *InstallAccountRequest) GetCredentialSpec() string {
 		}
 	}
 	return ""
+}
+
+func (x *InstallAccountRequest) GetStandalonePassword() []byte {
+	if x != nil {
+		return x.StandalonePassword
+	}
+	return nil
 }
 
 type isInstallAccountRequest_Subject interface {
@@ -1882,10 +1893,11 @@ const file_agent_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\v2\x14.gmsa.agent.v1.ErrorR\x05error\"\x0f\n" +
 	"\rReloadRequest\",\n" +
 	"\x0eReloadResponse\x12\x1a\n" +
-	"\bwarnings\x18\x01 \x03(\tR\bwarnings\"i\n" +
+	"\bwarnings\x18\x01 \x03(\tR\bwarnings\"\x9a\x01\n" +
 	"\x15InstallAccountRequest\x12\x1a\n" +
 	"\aaccount\x18\x01 \x01(\tH\x00R\aaccount\x12)\n" +
-	"\x0fcredential_spec\x18\x02 \x01(\tH\x00R\x0ecredentialSpecB\t\n" +
+	"\x0fcredential_spec\x18\x02 \x01(\tH\x00R\x0ecredentialSpec\x12/\n" +
+	"\x13standalone_password\x18\x03 \x01(\fR\x12standalonePasswordB\t\n" +
 	"\asubject\"J\n" +
 	"\x16InstallAccountResponse\x120\n" +
 	"\aaccount\x18\x01 \x01(\v2\x16.gmsa.agent.v1.AccountR\aaccount\"3\n" +

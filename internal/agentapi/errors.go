@@ -13,6 +13,10 @@ import (
 // ErrNoAgent means that nothing answers on the agent's socket.
 var ErrNoAgent = errors.New("no agent answers")
 
+// CodeNotInstalled is the code of a [Failure] for a standalone account whose password
+// the agent lacks: whoever may set it hands it over with InstallAccount.
+const CodeNotInstalled = "standalone account not installed"
+
 // Failure is an [Error] message as a Go error, on both sides of the socket: the
 // server returns one, and the client's calls fail with one.
 type Failure struct {

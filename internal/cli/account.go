@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/deliver/systemd"
@@ -29,6 +30,8 @@ type installOptions struct {
 	credspec                       string
 	keytab                         bool
 	unitDir                        string
+	// admin sets the password of a standalone account.
+	admin domainOptions
 }
 
 // installed is what install and uninstall report.
@@ -47,10 +50,16 @@ func (a *app) accountInstall() *cobra.Command {
 		Long: `install has the agent of this host keep the account ready, also across restarts.
 With --service it also gives the account to a service of systemd: it writes a
 unit that holds the lease and a drop-in that makes the service need it. The
-service is not restarted. Installing again is safe.`,
+service is not restarted. Installing again is safe.
+
+Of a standalone account, which must be linked to this host (gmsa account link), it
+also sets the password, as the tickets of the caller or as -U says, who need the
+right to reset it. From then on the agent keeps the password, and changes it every
+30 days as the account itself.`,
 		Example: `  gmsa account install webapp01
   gmsa account install webapp01 --service nginx.service
-  gmsa account install webapp01 --service apache2 --user www-data --keytab --on-rotate reload-apache`,
+  gmsa account install webapp01 --service apache2 --user www-data --keytab --on-rotate reload-apache
+  gmsa account install service-smsa -U Administrator`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if (len(args) == 1) == (o.credspec != "") || len(args) > 1 {
 				return errors.New("want an account or --credspec, one of the two")
@@ -67,6 +76,7 @@ service is not restarted. Installing again is safe.`,
 	f.BoolVar(&o.keytab, "keytab", false, "for a service that accepts connections: also write keytabs")
 	f.StringVar(&o.onRotate, "on-rotate", "", "a command of the agent's configuration to run when keys change")
 	addUnitDirFlag(c, &o.unitDir)
+	o.admin.addAdminFlags(c)
 	a.addOutputFlag(c)
 	return c
 }
@@ -95,12 +105,7 @@ func (a *app) install(ctx context.Context, o installOptions, args []string) erro
 	if name == "" {
 		r.Subject = &agentapi.InstallAccountRequest_CredentialSpec{CredentialSpec: o.credspec}
 	}
-	var account *agentapi.Account
-	err = a.withAgent(ctx, func(ctx context.Context, client *agentapi.Client) error {
-		done, err := client.InstallAccount(ctx, r)
-		account = done.GetAccount()
-		return err
-	})
+	account, err := a.handToAgent(ctx, r, func(do func(context.Context, *ad.Session) error) error { return a.session(ctx, &o.admin, do) })
 	if err != nil {
 		return err
 	}
@@ -112,6 +117,38 @@ func (a *app) install(ctx context.Context, o installOptions, args []string) erro
 		result.Services = []string{unit}
 	}
 	return a.print(result, func(w io.Writer) error { return result.write(w) })
+}
+
+// handToAgent has the agent keep an account ready. Of a standalone account that it
+// does not know it needs the password, which is set anew: by whoever the session is.
+func (a *app) handToAgent(ctx context.Context, r *agentapi.InstallAccountRequest, session func(func(context.Context, *ad.Session) error) error) (*agentapi.Account, error) {
+	account, err := a.callInstall(ctx, r)
+	if f, ok := errors.AsType[*agentapi.Failure](err); !ok || f.Code != agentapi.CodeNotInstalled || r.GetAccount() == "" {
+		return account, err
+	}
+	err = session(func(ctx context.Context, s *ad.Session) error {
+		password, err := s.GiveStandalonePassword(ctx, r.GetAccount())
+		if err != nil {
+			return err
+		}
+		defer password.Destroy()
+		r.StandalonePassword = password.Reveal()
+		account, err = a.callInstall(ctx, r)
+		if err != nil {
+			err = fmt.Errorf("%s has a new password, and the agent does not have it: install it again: %w", r.GetAccount(), err)
+		}
+		return err
+	})
+	return account, err
+}
+
+func (a *app) callInstall(ctx context.Context, r *agentapi.InstallAccountRequest) (account *agentapi.Account, err error) {
+	err = a.withAgent(ctx, func(ctx context.Context, client *agentapi.Client) error {
+		done, err := client.InstallAccount(ctx, r)
+		account = done.GetAccount()
+		return err
+	})
+	return account, err
 }
 
 // installService writes the units of one service.

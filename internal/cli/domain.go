@@ -45,15 +45,29 @@ func (o *domainOptions) addFlags(c *cobra.Command) {
 	c.MarkFlagsMutuallyExclusive("login", "ccache")
 }
 
-// addHostFlags gives c the options but that of a cache: for those who need keys
-// to get tickets again and again.
-func (o *domainOptions) addHostFlags(c *cobra.Command) {
+// addAdminFlags gives c the options of who administers, where others say who the host
+// is: --keytab is another thing there.
+func (o *domainOptions) addAdminFlags(c *cobra.Command) {
+	o.addWhereFlags(c)
+	c.Flags().StringVar(&o.ccache, "ccache", "", "ask with the tickets of this credential cache")
+	c.MarkFlagsMutuallyExclusive("password-file", "ccache")
+	c.MarkFlagsMutuallyExclusive("login", "ccache")
+}
+
+// addWhereFlags gives c the options of the domain and of a user.
+func (o *domainOptions) addWhereFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.domain, "domain", "", "the domain's DNS name (default: that of the credentials)")
 	f.StringSliceVar(&o.controllers, "dc", nil, "a domain controller, HOST or HOST:PORT of its LDAP (default: found by DNS)")
 	f.StringVarP(&o.user, "login", "U", "", "ask as this user: NAME, NAME@DOMAIN or DOMAIN\\NAME")
 	f.StringVar(&o.passwordFile, "password-file", "", "the user's password is the first line of this file (- for standard input)")
-	f.StringVar(&o.keytab, "keytab", "", "ask with the keys of this keytab, as -U or its first computer")
+}
+
+// addHostFlags gives c the options but that of a cache: for those who need keys
+// to get tickets again and again.
+func (o *domainOptions) addHostFlags(c *cobra.Command) {
+	o.addWhereFlags(c)
+	c.Flags().StringVar(&o.keytab, "keytab", "", "ask with the keys of this keytab, as -U or its first computer")
 	c.MarkFlagsMutuallyExclusive("password-file", "keytab")
 }
 

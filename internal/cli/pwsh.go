@@ -31,8 +31,9 @@ func (a *app) pwsh() *cobra.Command {
 		Long: `pwsh runs a script of the cmdlets that guides about managed service accounts use:
 those of the Active Directory, KDS and CredentialSpec modules, with variables, hash
 tables, expressions and pipelines between them. It is no PowerShell: what it does not
-know it refuses, by line. It stops at the first error. What has no meaning outside
-of Windows is answered with what is done here. gmsa Get-Help lists the cmdlets; each
+know it refuses, by line. An error ends its line and not the script, as in PowerShell,
+unless $ErrorActionPreference or -ErrorAction is Stop; the exit code is then that of
+the last error. What has no meaning outside of Windows is answered with what is done here. gmsa Get-Help lists the cmdlets; each
 is a command of its own too: gmsa New-ADServiceAccount -Name WebApp01 …`,
 		Example: `  gmsa pwsh setup.ps1
   gmsa pwsh -c 'Get-ADServiceAccount -Filter *'
@@ -121,6 +122,7 @@ func (a *app) withHost(o *domainOptions, do func(cmdlet.Host) error) error {
 		Session: h.session, Getenv: a.env.Getenv, Now: a.env.Now, Out: a.env.Stdout, JSON: a.output != outputText,
 		Hostname: func() string { name, _ := os.Hostname(); return name },
 		Warn:     func(text string) { _, _ = fmt.Fprintf(a.env.Stderr, "WARNING: %s\n", oneLine(text)) },
+		Fail:     func(err error) { a.report(explainCmdlet(err)) },
 		Created:  func(key dtyp.GUID) { a.writeEvent("", event.RootKeyCreated(key)) },
 		CreateSpec: func(ctx context.Context, s *ad.Session, spec cmdlet.Spec) (cmdlet.SpecFile, error) {
 			return a.cmdletSpec(ctx, s, spec)
@@ -140,7 +142,15 @@ func (a *app) withHost(o *domainOptions, do func(cmdlet.Host) error) error {
 		e := failure(Negative, err)
 		e.Shown = true
 		return e
-	case isAny(err, cmdlet.ErrSyntax, cmdlet.ErrParameter):
+	case errors.Is(err, cmdlet.ErrContinued):
+		return failure(codeOf(explainCmdlet(err)), cmdlet.ErrContinued)
+	}
+	return explainCmdlet(err)
+}
+
+// explainCmdlet gives an error of a cmdlet its exit code and hints.
+func explainCmdlet(err error) error {
+	if isAny(err, cmdlet.ErrSyntax, cmdlet.ErrParameter) {
 		return failure(Usage, err).hint("gmsa Get-Help")
 	}
 	return explain(err)
@@ -238,16 +248,22 @@ func (a *app) specFiles() ([]cmdlet.SpecFile, error) {
 	return files, nil
 }
 
-// installAccount has the agent keep an account ready.
-func (a *app) installAccount(ctx context.Context, account string) error {
+// installAccount has the agent keep an account ready; the session is whose who may set
+// the password of a standalone one.
+func (a *app) installAccount(ctx context.Context, account string, session func(context.Context) (*ad.Session, error)) error {
 	name, err := localName(account)
 	if err != nil {
 		return err
 	}
-	return a.withAgent(ctx, func(ctx context.Context, client *agentapi.Client) error {
-		_, err := client.InstallAccount(ctx, &agentapi.InstallAccountRequest{Subject: &agentapi.InstallAccountRequest_Account{Account: name}})
-		return err
+	r := &agentapi.InstallAccountRequest{Subject: &agentapi.InstallAccountRequest_Account{Account: name}}
+	_, err = a.handToAgent(ctx, r, func(do func(context.Context, *ad.Session) error) error {
+		s, err := session(ctx)
+		if err != nil {
+			return err
+		}
+		return do(ctx, s)
 	})
+	return err
 }
 
 // uninstallAccount has it forget the account.

@@ -126,6 +126,12 @@ var (
 	ErrNoRootKey = errors.New("the domain has no usable KDS root key")
 	// ErrNoEncType: the account and this host share no encryption type.
 	ErrNoEncType = errors.New("the account and this host share no encryption type")
+	// ErrNotInstalled: a standalone account, whose password the domain gives to
+	// nobody, was not installed on this host.
+	ErrNotInstalled = errors.New("the standalone account is not installed on this host")
+	// ErrNotLinked: a standalone account is not linked to this host's computer
+	// account.
+	ErrNotLinked = errors.New("the standalone account is not this host's")
 	// ErrStore: the host's own credentials could not be had.
 	ErrStore = errors.New("the host's own credentials cannot be had")
 	// ErrHost: the host's own credentials were refused.

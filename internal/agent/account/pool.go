@@ -339,6 +339,17 @@ func (p *Pool) startOver(now time.Time) {
 	}
 }
 
+// Reread makes an account, if it is open, read its password and get new tickets at
+// once, whatever was planned: somebody has just set the password.
+func (p *Pool) Reread(key Key, d Domain) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.accounts[accountID{key, d}]; a != nil {
+		a.upset = true
+		p.schedule(a, p.cfg.Now())
+	}
+}
+
 // retire forgets the shares that nobody has used for linger, and the account
 // when it has none left, which it reports.
 func (p *Pool) retire(a *account, now time.Time) bool {

@@ -48,7 +48,8 @@ type Config struct {
 	// RawCredentialSpecs admits specs that the caller sends instead of naming
 	// one.
 	RawCredentialSpecs bool `yaml:"raw_credential_specs"`
-	// StateDirectory keeps the list of installed accounts, and no secret.
+	// StateDirectory keeps the list of installed accounts and, for root alone, the
+	// passwords of standalone ones, which this host keeps as its keytab does its own.
 	StateDirectory string `yaml:"state_directory"`
 
 	// Domains are the domains whose accounts this host may use, by DNS name.

@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -23,13 +22,11 @@ import (
 )
 
 const (
-	// computerPasswordAge is when a computer's password is changed: 30 days, the
-	// default of Windows' "Maximum machine account password age".
+	// computerPasswordAge is when the password of a computer, or of a standalone
+	// account, is changed: 30 days, the default of Windows' "Maximum machine account password age".
 	computerPasswordAge = 30 * 24 * time.Hour
 	// checkInterval is how often the ages are looked at.
 	checkInterval = time.Hour
-	// computerPasswordBytes of randomness make 64 characters of base64.
-	computerPasswordBytes = 48
 )
 
 // otherKeepers are files that are there while a program runs which changes the
@@ -145,12 +142,10 @@ func (k keeper) keep(ctx context.Context, now time.Time) (changed bool, err erro
 
 // change makes a password, writes its keys, and tells the domain.
 func (k keeper) change(ctx context.Context, kt keytab.Keytab, client krb5.Principal, versions []version, kvno uint32) (bool, error) {
-	random := make([]byte, computerPasswordBytes)
-	if _, err := rand.Read(random); err != nil {
+	password, err := ad.RandomPassword(rand.Reader)
+	if err != nil {
 		return false, err
 	}
-	password := secret.New([]byte(base64.RawURLEncoding.EncodeToString(random)))
-	clear(random)
 	defer password.Destroy()
 
 	next, err := withVersion(kt, client, versions[0], max(kvno, versions[0].kvno)+1, password, k.member.opt.Now())

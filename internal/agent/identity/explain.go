@@ -47,6 +47,9 @@ func explain(err error, controller string) error {
 		{ldapc.ErrConnection, account.ErrNoController},
 		{kclient.ErrReply, account.ErrAnswer},
 	}
+	if e, ok := errors.AsType[*account.Error](err); ok {
+		return e
+	}
 	e := &account.Error{Reason: otherwise(err), Controller: controller, Err: err}
 	if salt, ok := errors.AsType[*kclient.SaltError](err); ok {
 		e.Reason, e.Salt = account.ErrSalt, salt.Salt

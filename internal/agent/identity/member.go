@@ -26,6 +26,11 @@ type member struct {
 	source source
 	opt    Options
 
+	standalone standaloneStore
+	// changing is held while the password of a standalone account is read, changed or
+	// adopted, and the domain is asked about it: two changes at once would lose one.
+	changing sync.Mutex
+
 	// mu guards the fields below; no request runs while it is held, apart from
 	// what the source asks of its store, so that a hundred callers ask it once.
 	mu      sync.Mutex
@@ -51,6 +56,13 @@ func (m *member) ReadPassword(ctx context.Context, name string, hint account.Rea
 		p, err = s.ManagedPassword(ctx, parsed, ad.Hint{Avoid: hint.Avoid})
 		return err
 	})
+	if errors.Is(err, ad.ErrNotGMSA) {
+		r, err := m.readStandalone(ctx, name, parsed)
+		if err != nil {
+			return account.Reading{}, explain(err, "")
+		}
+		return r, nil
+	}
 	if err != nil {
 		return account.Reading{}, explain(err, "")
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -161,7 +162,10 @@ func (s *Set) Identity(domain string, portable *credspec.HostAccountConfig) (age
 		if err != nil {
 			return agent.Identity{}, err
 		}
-		m = &member{domain: s.domains[domain], source: src, opt: s.opt}
+		m = &member{
+			domain: s.domains[domain], source: src, opt: s.opt,
+			standalone: standaloneStore{dir: filepath.Join(s.cfg.StateDirectory, "standalone")},
+		}
 		s.members[key] = m
 	}
 	return agent.Identity{Domain: m, Host: m.source.principal(), Plugin: m.source.plugin(), Realm: m.realm}, nil

@@ -71,7 +71,7 @@ func accountCmdlets() []*definition {
 		{
 			name: "Install-ADServiceAccount", synopsis: "Has the agent of this host keep an account ready", example: "Install-ADServiceAccount WebApp01", changes: true, params: host,
 			run: func(ctx context.Context, c *invocation) ([]any, error) {
-				return nil, c.in.host.Install(ctx, c.text("Identity"))
+				return nil, c.in.host.Install(ctx, c.text("Identity"), c.session)
 			},
 		},
 		{

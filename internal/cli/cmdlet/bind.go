@@ -337,6 +337,7 @@ func (d *definition) pipedParameter() parameter {
 }
 
 func (c *invocation) invoke(ctx context.Context) ([]any, error) {
+	c.in.action = c.text("ErrorAction")
 	if err := c.missing(); err != nil {
 		return nil, err
 	}

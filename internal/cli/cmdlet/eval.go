@@ -1,6 +1,7 @@
 package cmdlet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,23 +17,45 @@ type interpreter struct {
 	vars map[string]any
 	// negative says that the last statement was a test that failed.
 	negative bool
+	// action is -ErrorAction of the statement's last cmdlet; failed is the last error
+	// after which the script went on.
+	action string
+	failed error
 }
 
-// run does the statements in their order, and prints what they give.
+// run does the statements in their order, and prints what they give. An error ends its
+// statement and is shown, and the script goes on, as PowerShell does, unless
+// $ErrorActionPreference or the cmdlet's -ErrorAction is Stop. The last error that did
+// not end the script is in failed.
 func (in *interpreter) run(ctx context.Context, list []statement) error {
 	for _, s := range list {
-		in.negative = false
+		in.negative, in.action = false, ""
 		out, err := in.statement(ctx, s)
 		if answer, ok := errors.AsType[*answerError](err); ok {
 			err = in.host.print([]any{answer.text})
 		} else if err == nil {
 			err = in.host.print(out)
 		}
-		if err != nil {
-			return fmt.Errorf("line %d: %w", s.line, err)
+		if err == nil {
+			continue
+		}
+		err = fmt.Errorf("line %d: %w", s.line, err)
+		switch action := in.errorAction(); {
+		case ctx.Err() != nil || strings.EqualFold(action, "Stop"):
+			return err
+		case strings.EqualFold(action, "SilentlyContinue") || strings.EqualFold(action, "Ignore"):
+		default:
+			in.host.Fail(err)
+			in.failed = err
 		}
 	}
 	return nil
+}
+
+// errorAction is what to do about an error of the statement: what its last cmdlet was
+// told, else the preference of the script, else nothing but to show it.
+func (in *interpreter) errorAction() string {
+	return cmp.Or(in.action, str(in.vars["erroractionpreference"]), "Continue")
 }
 
 // statement gives what it puts out; an assignment puts out nothing.

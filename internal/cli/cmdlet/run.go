@@ -26,16 +26,19 @@ type Host struct {
 	Out      io.Writer
 	// JSON prints results as JSON in place of lists.
 	JSON bool
-	// Warn prints a warning.
+	// Warn prints a warning, and Fail an error after which a script goes on.
 	Warn func(text string)
+	Fail func(err error)
 	// Created is told of a new root key.
 	Created func(key dtyp.GUID)
 	// CreateSpec writes a credential spec, Specs lists those that there are.
 	CreateSpec func(ctx context.Context, s *ad.Session, spec Spec) (SpecFile, error)
 	Specs      func(ctx context.Context) ([]SpecFile, error)
-	// Install and Uninstall hand an account to the agent of this host, or take it
+	// Install hands an account to the agent of this host; the session is the
+	// caller's, which a standalone account's password is set in. Uninstall takes it
 	// away.
-	Install, Uninstall func(ctx context.Context, account string) error
+	Install   func(ctx context.Context, account string, session func(context.Context) (*ad.Session, error)) error
+	Uninstall func(ctx context.Context, account string) error
 	// Program runs another command of gmsa, such as nltest.
 	Program func(ctx context.Context, args []string) error
 }
@@ -76,11 +79,15 @@ func (h Host) print(list []any) error {
 	return enc.Encode(unflat(list))
 }
 
+// ErrContinued is the end of a script that went on after errors, which were shown.
+var ErrContinued = errors.New("not all of the script was done")
+
 // ErrNegative is a test that was made and failed, as the last thing that was done.
 var ErrNegative = errors.New("the test failed")
 
 // Run runs a script: statements with cmdlets, variables, expressions and pipelines.
-// It stops at the first error, which says the line.
+// An error says its line; those after which it goes on are shown by the host, and make
+// the whole an [ErrContinued] that wraps the last of them.
 func Run(ctx context.Context, h Host, script string) error {
 	list, err := parseScript(script)
 	if err != nil {
@@ -90,7 +97,10 @@ func Run(ctx context.Context, h Host, script string) error {
 	if err := in.run(ctx, list); err != nil {
 		return err
 	}
-	if in.negative {
+	switch {
+	case in.failed != nil:
+		return fmt.Errorf("%w: %w", ErrContinued, in.failed)
+	case in.negative:
 		return ErrNegative
 	}
 	return nil

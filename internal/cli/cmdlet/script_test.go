@@ -11,7 +11,7 @@ import (
 func testHost(out *bytes.Buffer) Host {
 	return Host{
 		Getenv: func(name string) string { return map[string]string{"COMPUTERNAME": "HOST1"}[name] }, Hostname: func() string { return "host1" },
-		Now: func() time.Time { return time.Date(2026, 12, 1, 12, 0, 0, 0, time.Local) }, Out: out, Warn: func(string) {},
+		Now: func() time.Time { return time.Date(2026, 12, 1, 12, 0, 0, 0, time.Local) }, Out: out, Warn: func(string) {}, Fail: func(error) {},
 	}
 }
 
@@ -160,6 +160,33 @@ func TestEveryCmdletHasHelpAndAnExampleThatParses(t *testing.T) {
 		}
 		if _, err := parseScript(d.example); err != nil {
 			t.Errorf("%s: %v", d.name, err)
+		}
+	}
+}
+
+// A script goes on after an error as PowerShell's does, and says at the end that there
+// was one.
+func TestScriptsGoOnAfterAnError(t *testing.T) {
+	for script, want := range map[string]struct {
+		out    string
+		failed int
+		err    error
+	}{
+		"1; No-Thing; 2; No-Other; 3":                                      {"1\n2\n3\n", 2, ErrContinued},
+		"$ErrorActionPreference = 'Stop'; 1; No-Thing; 2":                  {"1\n", 0, ErrParameter},
+		"$ErrorActionPreference = 'SilentlyContinue'; 1; No-Thing; 2":      {"1\n2\n", 0, nil},
+		"Get-Help No-Such -ErrorAction Stop; 2":                            {"", 0, ErrParameter},
+		"Get-Help No-Such -ErrorAction SilentlyContinue; 2; No-Thing -x 1": {"2\n", 1, ErrContinued},
+		"$x = No-Thing; 'after'":                                           {"after\n", 1, ErrContinued},
+		"1; (":                                                             {"", 0, ErrSyntax},
+	} {
+		var out bytes.Buffer
+		failed := 0
+		h := testHost(&out)
+		h.Fail = func(error) { failed++ }
+		err := Run(t.Context(), h, script)
+		if out.String() != want.out || failed != want.failed || !errors.Is(err, want.err) || errors.Is(err, ErrContinued) != (want.err == ErrContinued) { //nolint:errorlint // of the table
+			t.Errorf("%s: %q, %d shown, %v", script, out.String(), failed, err)
 		}
 	}
 }

@@ -1,0 +1,159 @@
+package agent_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opengmsa/opengmsa/internal/ad"
+	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/lab"
+	"github.com/opengmsa/opengmsa/internal/locate"
+	"github.com/opengmsa/opengmsa/krb5/keytab"
+	"github.com/opengmsa/opengmsa/secret"
+)
+
+// A standalone account of this host: installed, leased, its password changed after 30
+// days by nobody but the account itself, also across a restart, and uninstalled.
+func TestStandaloneAccounts(t *testing.T) {
+	t.Run("Samba", func(t *testing.T) { testStandalone(t, lab.Samba(t, lab.SambaConfig{Private: true, Clock: true})) })
+	t.Run("gmsa", func(t *testing.T) { testStandalone(t, lab.Own(t, lab.OwnConfig{Clock: true})) })
+}
+
+const smsa = "keptsmsa"
+
+func testStandalone(t *testing.T, dc *lab.DC) {
+	admin := adminOf(t, dc)
+	if _, _, err := admin.CreateServiceAccount(t.Context(), ad.NewServiceAccount{Name: smsa, Standalone: true}); err != nil {
+		t.Fatal(err)
+	}
+	g := prepare(t, joined(t, dc), dc.Now)
+	g.start(t)
+	if err := g.install(t, nil); kind(err) != agentapi.Kind_KIND_DENIED || !strings.Contains(err.Error(), "not this host's") {
+		t.Errorf("an account that is no host's: %v", err)
+	}
+	if _, err := admin.LinkServiceAccounts(t.Context(), "web1", smsa); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, 20*time.Second, func() error {
+		err := g.install(t, nil)
+		if f, ok := errors.AsType[*agentapi.Failure](err); !ok || f.Code != agentapi.CodeNotInstalled {
+			time.Sleep(200 * time.Millisecond)
+			return fmt.Errorf("without a password: %w", err)
+		}
+		return nil
+	})
+	if err := g.install(t, []byte(strings.Repeat("x\x00", 128))); err == nil {
+		t.Error("a password that the domain does not accept is kept")
+	}
+	password, err := admin.GiveStandalonePassword(t.Context(), smsa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.install(t, password.Reveal()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := g.lease(t, smsa, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := newestVersion(t, l)
+	checkFiles(t, g, 1)
+	if err := g.stop(); err != nil { // and the password is in no memory
+		t.Error(err)
+	}
+
+	dc.SetClock(t, dc.ClockOffset()+31*24*time.Hour)
+	g.start(t)
+	lab.Eventually(t, 60*time.Second, func() error {
+		l, err := g.client.GetLease(t.Context(), &agentapi.GetLeaseRequest{Id: l.GetId()})
+		if err != nil {
+			return err
+		}
+		if now := newestVersion(t, l); now <= before {
+			time.Sleep(200 * time.Millisecond)
+			return fmt.Errorf("key version %d, then %d", before, now)
+		}
+		return nil
+	})
+	self, err := admin.ServiceAccount(t.Context(), smsa)
+	if err != nil || dc.Now().Sub(self.PasswordSet) > time.Hour {
+		t.Errorf("password set %v, %v", self.PasswordSet, err)
+	}
+	if _, err := g.lease(t, smsa, 0); err != nil {
+		t.Errorf("a lease after the change: %v", err)
+	}
+	if _, err := g.client.UninstallAccount(t.Context(), &agentapi.UninstallAccountRequest{Account: smsa}); err != nil {
+		t.Error(err)
+	}
+	checkFiles(t, g, 0)
+}
+
+// adminOf is a session as the domain's Administrator.
+func adminOf(t *testing.T, dc *lab.DC) *ad.Session {
+	t.Helper()
+	d, err := ad.NewDomain(ad.Config{Locate: locate.Config{Domain: dc.DNSDomain, Servers: []string{dc.IP.String()}, Now: dc.Now}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := adproto.ParseAccountName(lab.Administrator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := ad.WithPassword(name, secret.Copy([]byte(lab.AdminPassword)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ad.Open(d, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = s.Close(), d.Close() })
+	return s
+}
+
+// install installs the standalone account, with a password if there is one.
+func (g *sambaGuard) install(t *testing.T, password []byte) error {
+	_, err := g.client.InstallAccount(t.Context(), &agentapi.InstallAccountRequest{
+		Subject: &agentapi.InstallAccountRequest_Account{Account: smsa}, StandalonePassword: password,
+	})
+	return err
+}
+
+// newestVersion is the highest key version in the keytab of a lease.
+func newestVersion(t *testing.T, l *agentapi.Lease) uint32 {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(l.GetDirectory(), "keytab"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kt, err := keytab.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var newest uint32
+	for _, e := range kt.Entries {
+		newest = max(newest, e.KVNO)
+	}
+	return newest
+}
+
+// checkFiles looks at what is kept on the disk: as many files, for their owner alone.
+func checkFiles(t *testing.T, g *sambaGuard, want int) {
+	t.Helper()
+	files, err := os.ReadDir(g.base + "/state/standalone")
+	if err != nil || len(files) != want {
+		t.Errorf("%d files of passwords, %v; want %d", len(files), err, want)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
