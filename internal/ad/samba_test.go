@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func name(t *testing.T, s string) adproto.AccountName {
+func name(t testing.TB, s string) adproto.AccountName {
 	t.Helper()
 	n, err := adproto.ParseAccountName(s)
 	if err != nil {
@@ -41,7 +41,7 @@ func onBoth(t *testing.T, test func(t *testing.T, dc *lab.DC)) {
 }
 
 // config finds the lab's domain by its own DNS.
-func config(t *testing.T, dc *lab.DC) ad.Config {
+func config(t testing.TB, dc *lab.DC) ad.Config {
 	t.Helper()
 	pem, err := os.ReadFile(dc.CAFile)
 	if err != nil {
@@ -57,7 +57,7 @@ func config(t *testing.T, dc *lab.DC) ad.Config {
 	}
 }
 
-func domain(t *testing.T, cfg ad.Config) *ad.Domain {
+func domain(t testing.TB, cfg ad.Config) *ad.Domain {
 	t.Helper()
 	d, err := ad.NewDomain(cfg)
 	if err != nil {
@@ -68,7 +68,7 @@ func domain(t *testing.T, cfg ad.Config) *ad.Domain {
 }
 
 // password is a computer of the lab, or Administrator, with its password.
-func password(t *testing.T, account string) ad.Identity {
+func password(t testing.TB, account string) ad.Identity {
 	t.Helper()
 	pw := lab.AdminPassword
 	if host, ok := strings.CutSuffix(account, "$"); ok {
@@ -77,7 +77,7 @@ func password(t *testing.T, account string) ad.Identity {
 	return passwordOf(t, account, pw)
 }
 
-func passwordOf(t *testing.T, account, pw string) ad.Identity {
+func passwordOf(t testing.TB, account, pw string) ad.Identity {
 	t.Helper()
 	id, err := ad.WithPassword(name(t, account), secret.Copy([]byte(pw)))
 	if err != nil {
@@ -86,7 +86,7 @@ func passwordOf(t *testing.T, account, pw string) ad.Identity {
 	return id
 }
 
-func session(t *testing.T, d *ad.Domain, id ad.Identity) *ad.Session {
+func session(t testing.TB, d *ad.Domain, id ad.Identity) *ad.Session {
 	t.Helper()
 	s, err := ad.Open(d, id)
 	if err != nil {
