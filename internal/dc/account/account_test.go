@@ -43,6 +43,8 @@ func name(components ...string) krb5.PrincipalName {
 	return krb5.NewName(krb5.NamePrincipal, components...)
 }
 
+// TestAccountsAreFoundByTheNamesThatClientsUse, and no others: a computer not without its
+// $ (security 20).
 func TestAccountsAreFoundByTheNamesThatClientsUse(t *testing.T) {
 	d, a := domain(t)
 	d.Insert(t, dctest.Object{Class: "user", Name: "bob", Values: map[string][]string{"userPrincipalName": {"HTTP/bob@contoso.com"}}})
@@ -618,6 +620,7 @@ func TestALockoutIsWrittenAtOnce(t *testing.T) {
 	}
 }
 
+// TestGuessingIsLimited holds security 22: there is one limiter for every service.
 func TestGuessingIsLimited(t *testing.T) {
 	d, a := domain(t)
 	try := func(from, who, password string) error {

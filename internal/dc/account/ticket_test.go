@@ -59,6 +59,7 @@ func keyOf(t *testing.T, d *dctest.Domain, a *account.Accounts, n krb5.Principal
 	return set.Find(crypto.AES256SHA1)
 }
 
+// TestATicketIsBelievedOnlyIfThisKDCMadeIt holds security 21 at ldap/ and kadmin/changepw.
 func TestATicketIsBelievedOnlyIfThisKDCMadeIt(t *testing.T) {
 	d, a := domain(t)
 	stranger, err := crypto.Generate(crypto.AES256SHA1, rand.Reader)

@@ -30,6 +30,7 @@ func newKeyring(t *testing.T) (*Keyring, store.Store) {
 	return k, s
 }
 
+// TestASealedValueOpensForItsObjectAndNameOnly holds security 23.
 func TestASealedValueOpensForItsObjectAndNameOnly(t *testing.T) {
 	k, _ := newKeyring(t)
 	sealed, err := k.Seal(nil, []byte("the key"), alice, "keys")

@@ -76,6 +76,8 @@ func TestAddAsClientsDo(t *testing.T) {
 }
 
 // TestAddRefuses: the result is AD's.
+//
+// It holds security 20 for names.
 func TestAddRefuses(t *testing.T) {
 	d := newDomain(t)
 	d.mustAdd("CN=web1,"+computers, "objectClass: computer", "sAMAccountName: web1$", "servicePrincipalName: host/web1.contoso.com", "userAccountControl: 4096")
@@ -164,6 +166,8 @@ func TestAddWithoutARootKey(t *testing.T) {
 
 // TestDelegatedCreation: who may create gMSAs and nothing else makes one, owns it, and
 // gets no right to those of others.
+//
+// It holds security 19: whoever may create gMSAs may not read those of others.
 func TestDelegatedCreation(t *testing.T) {
 	d := newDomain(t)
 	d.mustAdd("CN=helper,"+users, "objectClass: user", "sAMAccountName: helper")
@@ -214,6 +218,8 @@ func TestDelegatedCreation(t *testing.T) {
 
 // TestMachineAccountQuota: nobody makes computers by the quota unless somebody sets it,
 // and then not more, not elsewhere, and under no names but the computer's own.
+//
+// It holds the end of security 19.
 func TestMachineAccountQuota(t *testing.T) {
 	d := newDomain(t)
 	d.mustAdd("CN=alice,"+users, "objectClass: user", "sAMAccountName: alice")

@@ -114,6 +114,8 @@ func TestInheritanceSurvivesACrash(t *testing.T) {
 
 // TestDescriptorParts: who may write which part, and what a request without flags
 // means.
+//
+// It holds security 19: a new owner or DACL of a gMSA is audited as a reading.
 func TestDescriptorParts(t *testing.T) {
 	d := people(t)
 	caller := d.Caller(t, "bob")

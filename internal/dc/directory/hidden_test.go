@@ -102,6 +102,8 @@ const closedSDDL = "O:DAG:DAD:(OD;;RP;bf967950-0de6-11d0-a285-00aa003049e2;;AU)(
 // TestNothingTellsOfWhatCannotBeRead: two domains that differ only in attributes that
 // the caller may not read answer every search, in any order and by pages, and every
 // comparison, alike.
+//
+// It holds security 17 in the whole directory.
 func TestNothingTellsOfWhatCannotBeRead(t *testing.T) {
 	homes := [2]*home{newHome(t), newHome(t)}
 	for i, h := range homes {
@@ -387,6 +389,7 @@ func membership(sids ...dtyp.SID) *secdesc.SecurityDescriptor {
 	return &sd
 }
 
+// TestRootKeyData holds security 18 for readers: Enterprise Admins, sealed, audited.
 func TestRootKeyData(t *testing.T) {
 	h := newHome(t)
 	admin, alice := h.Caller(t, "Administrator"), h.Caller(t, "alice")

@@ -135,6 +135,8 @@ func (d *domain) rootKey() (gkdi.RootKey, []string) {
 // TestRootKeys: a client's key is taken from Enterprise Admins on an encrypted
 // connection, kept where nobody comes across it, and serves no period that began before
 // it was there, whatever it says of itself.
+//
+// It holds security 18 for those who write.
 func TestRootKeys(t *testing.T) {
 	d := people(t)
 	key, lines := d.rootKey()

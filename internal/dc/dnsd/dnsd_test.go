@@ -260,6 +260,7 @@ func TestALongAnswerIsTruncatedOverUDPAlone(t *testing.T) {
 	}
 }
 
+// TestPlainUpdatesAreRefused holds security 24: there are no unsigned updates, and none else yet.
 func TestPlainUpdatesAreRefused(t *testing.T) {
 	at := serve(t, dnsd.Config{}, loopback, 0)
 	q := new(dns.Msg).SetUpdate("contoso.com.")

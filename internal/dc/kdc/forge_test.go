@@ -256,6 +256,7 @@ func (f *forger) forge(genuine ticket, change func(*forgery)) ticket {
 	return genuine
 }
 
+// TestForgedTGTsAreRefused holds security 20 and 21: whatever of a PAC or a ticket was changed.
 func TestForgedTGTsAreRefused(t *testing.T) {
 	f := newForger(t, nil)
 	genuine := f.logOn(alice, nil)
@@ -404,6 +405,7 @@ func TestPACsHaveTheBuffersOfAD(t *testing.T) {
 	}
 }
 
+// TestWhoIsNotWhoTheyWere holds security 20 at the TGS.
 func TestWhoIsNotWhoTheyWere(t *testing.T) {
 	f := newForger(t, nil)
 	tgt := f.logOn(alice, nil)
@@ -431,6 +433,7 @@ func TestWhoIsNotWhoTheyWere(t *testing.T) {
 	})
 }
 
+// TestTheRequestIsProtected holds security 21: every TGS request has a keyed checksum of its body.
 func TestTheRequestIsProtected(t *testing.T) {
 	f := newForger(t, nil)
 	tgt := f.logOn(alice, nil)
@@ -634,6 +637,7 @@ func TestSensitiveAccountsAreNotDelegated(t *testing.T) {
 	}
 }
 
+// TestAccountsWithoutPreauthentication holds the end of security 22: the domain must allow it.
 func TestAccountsWithoutPreauthentication(t *testing.T) {
 	const uac = "4194816" // NORMAL_ACCOUNT | DONT_REQ_PREAUTH
 	strict := newForger(t, nil)
@@ -651,6 +655,7 @@ func TestAccountsWithoutPreauthentication(t *testing.T) {
 	lax.expect("another account", lax.asRequest(krb5.NewName(1, "bob"), nil, nil), krb5.ErrPreauthRequired)
 }
 
+// TestLockoutAndLimits holds security 22: guesses are limited.
 func TestLockoutAndLimits(t *testing.T) {
 	f := newForger(t, nil)
 	wrong := f.key(krb5.NewName(1, "web1$"))

@@ -139,6 +139,7 @@ func TestRequestsThatEndAConnection(t *testing.T) {
 	c.wantEnd("unbind")
 }
 
+// TestRequestsThatAreRefused holds security 24 among others: no NTLM, no Sicily bind.
 func TestRequestsThatAreRefused(t *testing.T) {
 	f := start(t)
 	critical := func(oid string) []byte {

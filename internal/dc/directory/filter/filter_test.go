@@ -283,6 +283,8 @@ func drawEntry(t *rapid.T) fakeEntry {
 
 // TestAFilterTellsNothingOfWhatCannotBeRead: two entries that differ only in
 // attributes that are hidden or secret are the same to every filter.
+//
+// It holds security 17 for each form of a filter.
 func TestAFilterTellsNothingOfWhatCannotBeRead(t *testing.T) {
 	ctx := testContext(t)
 	rapid.Check(t, func(t *rapid.T) {
