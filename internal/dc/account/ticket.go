@@ -120,12 +120,26 @@ func CheckSIDs(d directory.Domain, info pac.LogonInfo) error {
 	return nil
 }
 
-// ServiceKeys finds the keys of the controller's own services for a gss acceptor: those
-// of its computer account and, for kadmin/changepw alone, of krbtgt.
+// ServiceKeys finds the keys of the controller's own services for a gss acceptor, which are
+// those of its computer account. kadmin/changepw is not among them: its tickets are given to
+// clients that may do nothing else, those whose password has expired for one.
 func (a *Accounts) ServiceKeys() gss.KeyFunc {
+	return a.keysOf(func(acct *Account, _ krb5.PrincipalName) bool {
+		return !acct.IsKrbtgt() && strings.EqualFold(acct.Name, a.domain.Host+"$")
+	})
+}
+
+// ChangePasswordKeys finds the keys of kadmin/changepw, which are krbtgt's, and of nothing
+// else.
+func (a *Accounts) ChangePasswordKeys() gss.KeyFunc {
+	return a.keysOf(func(acct *Account, name krb5.PrincipalName) bool { return acct.IsKrbtgt() && IsChangePassword(name) })
+}
+
+// keysOf finds the keys of the services that own admits.
+func (a *Accounts) keysOf(own func(*Account, krb5.PrincipalName) bool) gss.KeyFunc {
 	return func(server krb5.Principal, kvno uint32, e crypto.EType) []*crypto.Key {
 		acct, err := a.Server(context.Background(), server.Name)
-		if err != nil || !IsRealm(a.domain, server.Realm) || !a.own(acct, server.Name) {
+		if err != nil || !IsRealm(a.domain, server.Realm) || !own(acct, server.Name) {
 			return nil
 		}
 		sets, err := a.TicketKeys(acct, a.now())
@@ -145,12 +159,4 @@ func (a *Accounts) ServiceKeys() gss.KeyFunc {
 		}
 		return append(first, rest...)
 	}
-}
-
-// own reports whether the controller itself serves under that name.
-func (a *Accounts) own(acct *Account, name krb5.PrincipalName) bool {
-	if acct.IsKrbtgt() {
-		return IsChangePassword(name)
-	}
-	return strings.EqualFold(acct.Name, a.domain.Host+"$")
 }

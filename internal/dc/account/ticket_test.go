@@ -105,8 +105,16 @@ func TestATicketIsBelievedOnlyIfThisKDCMadeIt(t *testing.T) {
 	}
 }
 
+// TestServiceKeysAreTheControllersOwn; those of kadmin/changepw, which clients get a ticket
+// for whose password has expired, are apart from all others.
 func TestServiceKeysAreTheControllersOwn(t *testing.T) {
 	d, a := domain(t)
+	changepw := krb5.Principal{Realm: "CONTOSO.COM", Name: name("kadmin", "changepw")}
+	for server, want := range map[*krb5.Principal]int{&changepw: 1, &ldap: 0, {Realm: "CONTOSO.COM", Name: name("krbtgt", "CONTOSO.COM")}: 0} {
+		if got := a.ChangePasswordKeys()(*server, 1, crypto.AES256SHA1); len(got) != want {
+			t.Errorf("to change passwords, %s: %d keys, want %d", server, len(got), want)
+		}
+	}
 	keys := a.ServiceKeys()
 	for what, c := range map[string]struct {
 		server krb5.Principal
@@ -114,7 +122,7 @@ func TestServiceKeysAreTheControllersOwn(t *testing.T) {
 	}{
 		"ldap":                 {ldap, 1},
 		"by the realm's case":  {krb5.Principal{Realm: "contoso.com", Name: ldap.Name}, 1},
-		"kadmin/changepw":      {krb5.Principal{Realm: "CONTOSO.COM", Name: name("kadmin", "changepw")}, 1},
+		"kadmin/changepw":      {changepw, 0},
 		"krbtgt":               {krb5.Principal{Realm: "CONTOSO.COM", Name: name("krbtgt", "CONTOSO.COM")}, 0},
 		"krbtgt, by its name":  {krb5.Principal{Realm: "CONTOSO.COM", Name: name("krbtgt")}, 0},
 		"somebody else's":      {krb5.Principal{Realm: "CONTOSO.COM", Name: name("host", "web1.contoso.com")}, 0},

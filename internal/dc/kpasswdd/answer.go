@@ -69,11 +69,12 @@ func (s *Server) open(q kpasswd.Request) (r ap.Request, data []byte, err error) 
 	if err != nil {
 		return r, nil, fmt.Errorf("%w: %w", krb5.ErrMessageType, err)
 	}
-	if r, err = s.acceptor.Open(req); err != nil {
-		return r, nil, err
-	}
-	if !account.IsChangePassword(r.Server.Name) {
+	r, err = s.acceptor.Open(req)
+	if !r.Server.Name.IsZero() && !account.IsChangePassword(r.Server.Name) {
 		return r, nil, fmt.Errorf("%w: a ticket for %v", krb5.ErrNotUs, r.Server)
+	}
+	if err != nil {
+		return r, nil, err
 	}
 	if r.Subkey == nil {
 		return r, nil, fmt.Errorf("%w: the AP-REQ has no subkey", krb5.ErrNoKey)

@@ -61,7 +61,7 @@ type Server struct {
 // New makes a Server.
 func New(cfg Config) *Server {
 	return &Server{cfg: cfg, limit: pace.New(perSecond, burst),
-		acceptor: ap.Acceptor{Keys: cfg.Accounts.ServiceKeys(), Now: cfg.Directory.Now, Replay: cfg.Replay}}
+		acceptor: ap.Acceptor{Keys: cfg.Accounts.ChangePasswordKeys(), Now: cfg.Directory.Now, Replay: cfg.Replay}}
 }
 
 // ServePacket answers requests that come on conn until ctx ends or conn fails, and
