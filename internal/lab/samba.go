@@ -386,15 +386,32 @@ func (d *DC) SetClock(t testing.TB, offset time.Duration) {
 	d.must(t, d.setClock(offset))
 }
 
+// FreezeClock lets the controller's clock stand still at a second, until it is moved
+// again. Needs SambaConfig.Clock, as [DC.SetClock] does.
+func (d *DC) FreezeClock(t testing.TB, at time.Time) {
+	t.Helper()
+	if d.clock == "" {
+		t.Fatal("lab: FreezeClock needs a controller with SambaConfig.Clock")
+	}
+	d.must(t, d.writeClock(at.Local().Format(frozen)))
+}
+
+// frozen is how libfaketime reads a time at which the clock stands, in local time.
+const frozen = time.DateTime
+
 func (d *DC) setClock(offset time.Duration) error {
+	return d.writeClock(fmt.Sprintf("%+.6f", offset.Seconds()))
+}
+
+func (d *DC) writeClock(spec string) error {
 	tmp := d.clock + ".new"
-	if err := os.WriteFile(tmp, fmt.Appendf(nil, "%+.6f\n", offset.Seconds()), 0o644); err != nil {
+	if err := os.WriteFile(tmp, []byte(spec+"\n"), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, d.clock)
 }
 
-// ClockOffset is what [DC.SetClock] has set.
+// ClockOffset is how far the controller's clock is ahead of the machine's.
 func (d *DC) ClockOffset() time.Duration {
 	if d.clock == "" {
 		return 0
@@ -403,7 +420,11 @@ func (d *DC) ClockOffset() time.Duration {
 	if err != nil {
 		return 0
 	}
-	offset, err := time.ParseDuration(strings.TrimSpace(string(b)) + "s")
+	spec := strings.TrimSpace(string(b))
+	if at, err := time.ParseInLocation(frozen, spec, time.Local); err == nil {
+		return time.Until(at)
+	}
+	offset, err := time.ParseDuration(spec + "s")
 	if err != nil {
 		return 0
 	}
