@@ -31,7 +31,7 @@ func (d *DC) GMSAAt(t testing.TB, questions []GMSAQuestion) [][]byte {
 	for _, q := range questions {
 		fmt.Fprintf(&input, "%s %d\n", q.Name, q.Time)
 	}
-	out, err := run(nil, input.String(), "python3", "-c", gmsaAt, d.Dir+"/etc/smb.conf", d.samdb())
+	out, err := run(nil, input.String(), "python3", "-c", gmsaAt, d.smbConf(), d.Dir+"/private/sam.ldb")
 	if err != nil {
 		t.Fatalf("lab: %.1000s", err) // which has the answers so far
 	}

@@ -221,8 +221,8 @@ func TestWindowsPACVerifiesAndIsWrittenTheSame(t *testing.T) {
 	}
 }
 
-// A ticket that was changed in any way is refused, and says why.
-// TestForgedTicketsAreRefused holds security 21 in the codec.
+// TestForgedTicketsAreRefused: a ticket that was changed in any way is refused, and says why
+// (security 21).
 func TestForgedTicketsAreRefused(t *testing.T) {
 	other := key(t, crypto.AES256SHA1, bytes.Repeat([]byte{7}, 32))
 	change := func(f func(*pac.PAC)) func(testing.TB, *ticket) {

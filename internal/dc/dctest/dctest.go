@@ -51,6 +51,12 @@ func NewIn(t testing.TB, s store.Store) *Domain {
 	return newDomain(t, s, noon)
 }
 
+// NewWithoutRootKey makes it there at another time, without a KDS root key.
+func NewWithoutRootKey(t testing.TB, s store.Store, now time.Time) *Domain {
+	t.Helper()
+	return newDomain(t, s, now, func(c *provision.Config) { c.NoRootKey = true })
+}
+
 // NewAt makes the domain at another time, such as that of this machine, by which the
 // programs of others go.
 func NewAt(t testing.TB, now time.Time) *Domain {
@@ -58,7 +64,7 @@ func NewAt(t testing.TB, now time.Time) *Domain {
 	return newDomain(t, memory.New(), now)
 }
 
-func newDomain(t testing.TB, s store.Store, now time.Time) *Domain {
+func newDomain(t testing.TB, s store.Store, now time.Time, change ...func(*provision.Config)) *Domain {
 	t.Helper()
 	sch, err := loadSchema()
 	if err != nil {
@@ -79,9 +85,11 @@ func newDomain(t testing.TB, s store.Store, now time.Time) *Domain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = provision.Objects(t.Context(), d.Directory, provision.Config{Passwords: passwords,
-		AdminPassword: Password(AdminPassword), Rand: rand.Reader})
-	if err != nil {
+	cfg := provision.Config{Passwords: passwords, AdminPassword: Password(AdminPassword), Rand: rand.Reader}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if err = provision.Objects(t.Context(), d.Directory, cfg); err != nil {
 		t.Fatal(err)
 	}
 	return d
