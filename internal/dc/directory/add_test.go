@@ -40,7 +40,7 @@ func TestAddAsClientsDo(t *testing.T) {
 		"msktutil": {"CN=svc," + users, []string{
 			"objectClass: top", "objectClass: person", "objectClass: organizationalPerson", "objectClass: user", "cn: svc",
 			"userAccountControl: 512", "sAMAccountName: svc", "unicodePwd: " + quoted("Pass-word1!")}, map[string]string{
-			"userAccountControl": "512", "pwdLastSet": "133000000000000000", "unicodePwd": ""}},
+			"userAccountControl": "512", "pwdLastSet": "134403408000000000", "unicodePwd": ""}},
 		"samba-tool --must-change-at-next-login": {"CN=new," + users, []string{
 			"objectClass: user", "userAccountControl: 512", "sAMAccountName: new", "pwdLastSet: 0", "unicodePwd: " + quoted("Pass-word1!")}, map[string]string{
 			"userAccountControl": "512", "pwdLastSet": "0"}},

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
@@ -13,13 +14,14 @@ import (
 func people(t testing.TB) *domain {
 	d := newDomain(t)
 	d.mustAdd("CN=web1,"+computers, "objectClass: computer", "sAMAccountName: web1$", "userAccountControl: 4096", "dNSHostName: web1.contoso.com",
-		"servicePrincipalName: host/web1.contoso.com", "unicodePwd: "+quoted("web1-Passw0rd"))
-	d.mustAdd("CN=alice,"+users, "objectClass: user", "sAMAccountName: alice", "userAccountControl: 512", "unicodePwd: "+quoted("alice-Passw0rd"), "sn: Adams")
-	d.mustAdd("CN=bob,"+users, "objectClass: user", "sAMAccountName: bob", "userAccountControl: 512", "unicodePwd: "+quoted("bob-Passw0rd"))
+		"servicePrincipalName: host/web1.contoso.com", "unicodePwd: "+quoted("Host-Passw0rd"))
+	d.mustAdd("CN=alice,"+users, "objectClass: user", "sAMAccountName: alice", "userAccountControl: 512", "unicodePwd: "+quoted("Wonder-Passw0rd"), "sn: Adams")
+	d.mustAdd("CN=bob,"+users, "objectClass: user", "sAMAccountName: bob", "userAccountControl: 512", "unicodePwd: "+quoted("Builder-Passw0rd"))
 	d.mustAdd("CN=webapp01,"+managed, "objectClass: msDS-GroupManagedServiceAccount", "dNSHostName: webapp01.contoso.com")
 	for name, typ := range map[string]string{"global": "-2147483646", "local": "-2147483644", "universal": "-2147483640"} {
 		d.mustAdd("CN="+name+","+users, "objectClass: group", "sAMAccountName: "+name, "groupType: "+typ)
 	}
+	d.Clock.Advance(25 * time.Hour) // passwords can be changed a day after they were set
 	d.log.take()
 	return d
 }
@@ -97,7 +99,7 @@ func TestModify(t *testing.T) {
 		"a user into a machine":                {alice, []string{"replace: userAccountControl: 4096"}, "53 2035", nil},
 		"a domain controller":                  {web1, []string{"replace: userAccountControl: 8192"}, "", []check{{web1, "primaryGroupID", "516"}}},
 		"must change":                          {alice, []string{"replace: pwdLastSet: 0"}, "", []check{{alice, "pwdLastSet", "0"}}},
-		"need not change":                      {alice, []string{"replace: pwdLastSet: -1"}, "", []check{{alice, "pwdLastSet", "134403408000000000"}}},
+		"need not change":                      {alice, []string{"replace: pwdLastSet: -1"}, "", []check{{alice, "pwdLastSet", "134404308000000000"}}},
 		"another time":                         {alice, []string{"replace: pwdLastSet: 5"}, "53 2035", nil},
 		"unlock":                               {alice, []string{"replace: lockoutTime: 0"}, "", []check{{alice, "lockoutTime", "0"}, {alice, "badPwdCount", "0"}}},
 		"lock":                                 {alice, []string{"replace: lockoutTime: 5"}, "53 2035", nil},
@@ -114,7 +116,7 @@ func TestModify(t *testing.T) {
 		"whom it acts to, by an administrator": {webapp, []string{"add: msDS-AllowedToDelegateTo: http/x"}, "", nil},
 		"an interval later":                    {webapp, []string{"replace: msDS-ManagedPasswordInterval: 7"}, "19 20B1", nil},
 		"a password's reset":                   {alice, []string{"replace: unicodePwd: " + quoted("New-Passw0rd")}, "", nil},
-		"a password's change":                  {alice, []string{"delete: unicodePwd: " + quoted("alice-Passw0rd"), "add: unicodePwd: " + quoted("New-Passw0rd")}, "", nil},
+		"a password's change":                  {alice, []string{"delete: unicodePwd: " + quoted("Wonder-Passw0rd"), "add: unicodePwd: " + quoted("New-Passw0rd")}, "", nil},
 		"a change without the old one":         {alice, []string{"delete: unicodePwd: " + quoted("wrong-Passw0rd"), "add: unicodePwd: " + quoted("New-Passw0rd")}, "19 56", nil},
 		"half a change":                        {alice, []string{"add: unicodePwd: " + quoted("New-Passw0rd")}, "53 2035", nil},
 		"a password of a gMSA":                 {webapp, []string{"replace: unicodePwd: " + quoted("New-Passw0rd")}, "53 2035", nil},

@@ -1,11 +1,13 @@
 package directory_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/gkdi"
+	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/kds"
@@ -17,7 +19,7 @@ func (d *domain) kvno(dn string) (kvno uint32) {
 	d.t.Helper()
 	e := d.get(dn)
 	err := d.View(d.t.Context(), func(r *directory.Reader) (err error) {
-		kvno, _, err = passwordKeeper{}.KVNO(r, e)
+		kvno, _, err = (&account.Passwords{}).KVNO(r, e)
 		return err
 	})
 	if err != nil {
@@ -42,30 +44,44 @@ func TestSetPassword(t *testing.T) {
 	self, other, machine := d.Caller(t, "alice"), d.Caller(t, "bob"), d.Caller(t, "web1$")
 	plain := self
 	plain.Encrypted = false
-	for _, c := range []struct {
+	present := "Wonder-Passw0rd" // alice's
+	for i, c := range []struct {
 		name     string
 		caller   directory.Caller
 		dn       string
-		old      secret.Bytes
+		old      string
 		changing bool
 		want     string
 	}{
-		{"oneself, by the old one", self, alice, utf16le("alice-Passw0rd"), true, "0"},
-		{"oneself, by a wrong one", self, alice, utf16le("wrong"), true, "19 56"},
-		{"oneself, by a fresh ticket", self, alice, none, true, "0"},
-		{"oneself, on an open line", plain, alice, none, true, "53 1F"},
-		{"oneself, as a reset", self, alice, none, false, "50 2098"},
-		{"another, by a ticket", other, alice, none, true, "19 202F"},
-		{"another, by the old one", other, alice, utf16le("new-Passw0rd"), true, "0"},
-		{"another, as a reset", other, alice, none, false, "50 2098"},
-		{"an administrator's reset", d.admin, alice, none, false, "0"},
-		{"a machine its own", machine, web1, none, true, "0"},
-		{"a gMSA's", d.admin, webapp, none, false, "50 2098"},
-		{"a group's", d.admin, group("global"), none, false, "53 2035"},
+		{"oneself, by the old one", self, alice, "present", true, "0"},
+		{"oneself, by a wrong one", self, alice, "wrong", true, "19 56"},
+		{"oneself, by a fresh ticket", self, alice, "", true, "0"},
+		{"oneself, on an open line", plain, alice, "", true, "53 1F"},
+		{"oneself, as a reset", self, alice, "", false, "50 2098"},
+		{"another, by a ticket", other, alice, "", true, "19 202F"},
+		{"another, by the old one", other, alice, "present", true, "0"},
+		{"another, as a reset", other, alice, "", false, "50 2098"},
+		{"an administrator's reset", d.admin, alice, "", false, "0"},
+		{"a machine its own", machine, web1, "", true, "0"},
+		{"a gMSA's", d.admin, webapp, "", false, "50 2098"},
+		{"a group's", d.admin, group("global"), "", false, "53 2035"},
 	} {
 		d.log.take()
 		before := d.kvno(c.dn)
-		err := d.SetPassword(t.Context(), c.caller, d.get(c.dn).GUID, c.old, utf16le("new-Passw0rd"), c.changing)
+		var old secret.Bytes
+		switch c.old {
+		case "":
+		case "present":
+			old = utf16le(present)
+		default:
+			old = utf16le(c.old)
+		}
+		d.Clock.Advance(25 * time.Hour)
+		next := fmt.Sprintf("New-Passw0rd %d", i)
+		err := d.SetPassword(t.Context(), c.caller, d.get(c.dn).GUID, old, utf16le(next), c.changing)
+		if err == nil && c.dn == alice {
+			present = next
+		}
 		if got := result(err); got != c.want {
 			t.Errorf("%s: got %s, want %s: %v", c.name, got, c.want, err)
 		}

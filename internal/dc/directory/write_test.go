@@ -1,10 +1,8 @@
 package directory_test
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/adproto"
+	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/dctest"
@@ -27,47 +26,6 @@ import (
 	"github.com/opengmsa/opengmsa/secdesc"
 	"github.com/opengmsa/opengmsa/secret"
 )
-
-// passwordKeeper keeps passwords as they are, in a private row: kvno and UTF-16LE. It
-// stands below the directory's tests, which are not about keys.
-type passwordKeeper struct{}
-
-const minPassword = 7 // characters
-
-func (passwordKeeper) Set(w *directory.Writer, e *rows.Entry, p directory.NewPassword) error {
-	kvno := uint32(0)
-	is, err := w.Private(e.GUID, "keys")
-	switch {
-	case err == nil:
-		kvno = binary.BigEndian.Uint32(is.Reveal())
-		if p.Change && !p.Proven && !bytes.Equal(is.Reveal()[4:], p.Old.Reveal()) {
-			return directory.Errorf(directory.ConstraintViolation, 0x56, "the old password is wrong")
-		}
-	case !errors.Is(err, rows.ErrNotFound) || p.Change:
-		return err
-	}
-	if p.Password.Len() < 2*minPassword {
-		return directory.Errorf(directory.ConstraintViolation, directory.Win32PasswordRestriction, "the password is too short")
-	}
-	at, _ := w.Schema().Attribute("pwdLastSet")
-	e.Values[at] = [][]byte{[]byte("133000000000000000")}
-	return w.SetPrivate(e.GUID, "keys", secret.New(append(binary.BigEndian.AppendUint32(nil, kvno+1), p.Password.Reveal()...)))
-}
-
-func (k passwordKeeper) RandomKeys(w *directory.Writer, e *rows.Entry) error {
-	return k.Set(w, e, directory.NewPassword{Password: dctest.Password("random key")})
-}
-
-func (passwordKeeper) KVNO(r *directory.Reader, e *rows.Entry) (uint32, bool, error) {
-	b, err := r.Private(e.GUID, "keys")
-	if errors.Is(err, rows.ErrNotFound) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	return binary.BigEndian.Uint32(b.Reveal()), true, nil
-}
 
 // domain is a new domain in a store that the test sees the rows of.
 type domain struct {
@@ -116,12 +74,12 @@ func newDomainWith(t testing.TB, pc provision.Config) *domain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.config = directory.Config{Store: d.store, Schema: sch, Seal: seal, Passwords: passwordKeeper{},
+	d.config = directory.Config{Store: d.store, Schema: sch, Seal: seal, Passwords: &account.Passwords{},
 		Audit: d.log, Now: d.Clock.Now, Rand: rand.Reader}
 	if d.Directory, err = directory.Create(t.Context(), d.config, contoso); err != nil {
 		t.Fatal(err)
 	}
-	pc.Passwords, pc.AdminPassword, pc.Rand = passwordKeeper{}, dctest.Password(dctest.AdminPassword), rand.Reader
+	pc.Passwords, pc.AdminPassword, pc.Rand = &account.Passwords{}, dctest.Password(dctest.AdminPassword), rand.Reader
 	if err := provision.Objects(t.Context(), d.Directory, pc); err != nil {
 		t.Fatal(err)
 	}
