@@ -182,6 +182,42 @@ func TestLDB(t *testing.T) {
 	}
 }
 
+// Controls that OpenLDAP's tools have no options for, sent by ldap3 as critical: lazy
+// commit, permissive modify, show deleted and recycled, deactivated links, domain scope,
+// tree delete.
+func TestLDAP3Controls(t *testing.T) {
+	lab.Need(t, "python3", "python3-ldap3", "python3-gssapi")
+	f := start(t)
+	env := append(f.kerberosEnv(t, admin, dctest.AdminPassword), "PORT="+f.tls[strings.LastIndex(f.tls, ":")+1:], "CA="+f.caFile, "PASSWORD="+dctest.AdminPassword)
+	out := lab.Run(t, env, `
+import os, ssl, ldap3
+tls = ldap3.Tls(ca_certs_file=os.environ["CA"], validate=ssl.CERT_REQUIRED)
+server = ldap3.Server("dc1.contoso.com", port=int(os.environ["PORT"]), use_ssl=True, tls=tls)
+c = ldap3.Connection(server, user="Administrator@contoso.com", password=os.environ["PASSWORD"], auto_bind=True)
+ms = "1.2.840.113556.1.4."
+critical = lambda *oids: [(ms + oid, True, None) for oid in oids]
+ou, user = "OU=tree,DC=contoso,DC=com", "CN=leaf,OU=tree,DC=contoso,DC=com"
+print("lazy", c.add(ou, "organizationalUnit", controls=critical("619")))
+print("leaf", c.add(user, "user", {"description": "x"}))
+twice = {"description": [(ldap3.MODIFY_ADD, ["x"])], "info": [(ldap3.MODIFY_DELETE, ["y"])]}
+print("strict", c.modify(user, twice), c.result["result"])
+print("permissive", c.modify(user, twice, controls=critical("1413")))
+print("on a search", c.search(user, "(cn=*)", controls=critical("1413")), c.result["result"])
+print("scope", c.search("DC=contoso,DC=com", "(cn=leaf)", controls=critical("1339")) and len(c.entries))
+print("not a leaf", c.delete(ou), c.result["result"])
+print("tree", c.delete(ou, controls=critical("805")))
+for oid in "417", "2064":
+    c.search("DC=contoso,DC=com", "(&(isDeleted=TRUE)(msDS-LastKnownRDN=leaf))", controls=critical(oid, "2065"), attributes=["lastKnownParent"])
+    print("deleted", oid, [e.lastKnownParent.value[:13] for e in c.entries])
+`, "python3", "-")
+	for _, want := range []string{"lazy True", "leaf True", "strict False 20", "permissive True", "on a search False 12", "scope 1", "not a leaf False 66", "tree True",
+		"deleted 417 ['OU=tree\\\\0ADEL'", "deleted 2064 ['OU=tree\\\\0ADEL'"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
 // ldap3 of Python: everything about the server first, then a bind by each of its
 // methods that we have.
 func TestLDAP3(t *testing.T) {

@@ -48,9 +48,9 @@ type fixture struct {
 	server   *Server
 	kdc      string // host:port, over TCP
 	// The addresses of the ports, host:port.
-	plain, tls, gc string
-	caFile         string
-	roots          *x509.CertPool
+	plain, tls, gc, gcTLS string
+	caFile                string
+	roots                 *x509.CertPool
 }
 
 // start serves a domain on ports of its own until the test ends. change, if any, sees
@@ -75,6 +75,7 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 	f.plain = f.listen(t, f.server.Serve)
 	f.tls = f.listen(t, f.server.ServeTLS)
 	f.gc = f.listen(t, f.server.ServeGlobalCatalog)
+	f.gcTLS = f.listen(t, f.server.ServeGlobalCatalogTLS)
 	f.kdc = f.listen(t, kdc.New(kdc.Config{Accounts: f.accounts}).Serve)
 	return f
 }

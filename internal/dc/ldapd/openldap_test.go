@@ -25,6 +25,8 @@ func TestOpenLDAPOverEveryProtection(t *testing.T) {
 		"GSS-SPNEGO, sealed":          {"-H", plain, "-Y", "GSS-SPNEGO"},
 		"what the tools choose":       {"-H", plain, "-Q"},
 		"the global catalog":          {"-H", gc, "-Y", "GSS-SPNEGO"},
+		"the global catalog in TLS":   {"-H", url("ldaps", f.gcTLS), "-Y", "GSS-SPNEGO", "-O", "maxssf=0"},
+		"a UPN in the catalog's TLS":  append([]string{"-H", url("ldaps", f.gcTLS)}, simple("alice@contoso.com")...),
 		"GSSAPI in TLS":               {"-H", ldaps, "-Y", "GSSAPI", "-O", "maxssf=0"},
 		"GSSAPI in StartTLS":          {"-H", plain, "-ZZ", "-Y", "GSSAPI", "-O", "maxssf=0"},
 		"GSS-SPNEGO in TLS":           {"-H", ldaps, "-Y", "GSS-SPNEGO", "-O", "maxssf=0"},
