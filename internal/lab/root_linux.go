@@ -43,7 +43,7 @@ type Root struct {
 // takes minutes; it is kept in the lab's cache.
 func (n *Net) Root() *Root {
 	n.t.Helper()
-	Need(n.t, "root", "mmdebstrap")
+	Need(n.t, "users", "mmdebstrap")
 	dir, err := cachedRoot()
 	if err != nil {
 		n.t.Fatalf("lab: make a root file system: %v", err)
@@ -116,7 +116,7 @@ func cachedRoot() (string, error) {
 // makeRoot installs the packages, without what nobody reads. Manual pages stay: Java's
 // cannot be configured without their directory.
 func makeRoot(suite, packages, dir string) error {
-	args := []string{"--quiet", "--variant=minbase", `--aptopt=Apt::Install-Recommends "false"`, "--include=" + packages}
+	args := []string{"--quiet", "--variant=minbase", `--aptopt=Apt::Install-Recommends "false"`, `--aptopt=Acquire::Retries "3"`, "--include=" + packages}
 	for _, unread := range []string{"doc", "locale", "info"} {
 		args = append(args, "--dpkgopt=path-exclude=/usr/share/"+unread+"/*")
 	}
