@@ -124,9 +124,10 @@ func (v *visitor) processes() (list []string) {
 type demoReport struct {
 	OK    bool `json:"ok"`
 	Steps []struct {
-		Title    string `json:"title"`
-		OK       bool   `json:"ok"`
-		Error    string `json:"error"`
+		Title    string    `json:"title"`
+		OK       bool      `json:"ok"`
+		Error    string    `json:"error"`
+		Time     time.Time `json:"time"`
 		Commands []struct {
 			Command string `json:"command"`
 			Output  string `json:"output"`
@@ -137,8 +138,8 @@ type demoReport struct {
 	Kept     string  `json:"kept"`
 }
 
-// TestDemo: a user without rights sees the whole story from an empty directory, three
-// users at once, and nothing is left.
+// TestDemo: a user without rights sees the whole story from an empty directory, three times
+// at once, and nothing is left.
 func TestDemo(t *testing.T) {
 	for _, name := range []string{"text", "json", "process"} {
 		t.Run(name, func(t *testing.T) {
@@ -226,6 +227,18 @@ func checkReport(t *testing.T, r demoReport) {
 	for _, s := range r.Steps {
 		if !s.OK || s.Error != "" || len(s.Commands) == 0 {
 			t.Errorf("step %s: %+v", s.Title, s)
+		}
+	}
+	// The whole month is in the logs, which go by the demo's clock.
+	first, last := r.Steps[0].Time, r.Steps[len(r.Steps)-1]
+	if passed := last.Time.Sub(first); passed < 29*24*time.Hour || passed > 31*24*time.Hour {
+		t.Errorf("%v passed", passed)
+	}
+	for _, c := range last.Commands {
+		for _, day := range []time.Time{first, last.Time} {
+			if !strings.Contains(c.Output, day.Format(time.DateOnly)) {
+				t.Errorf("%s: nothing of %v:\n%s", c.Command, day, c.Output)
+			}
 		}
 	}
 }

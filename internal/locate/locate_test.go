@@ -429,6 +429,37 @@ func TestConcurrentCallersShareOneDiscovery(t *testing.T) {
 	}
 }
 
+// A server with another LDAP port than 389 has its other ports as far from their
+// standard, unless they are configured.
+func TestPortsMoveTogether(t *testing.T) {
+	p := (&peer{reply: controllerReply("dc1.contoso.com", goodFlags)}).start(t, "127.0.0.1")
+	server := fmt.Sprintf("127.0.0.1:%d", p.port)
+	list, err := locator(t, Config{Servers: []string{server}, Ports: Ports{GC: 4000}}).Controllers(t.Context(), Any)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := list[0].Ports, moved(p.port)
+	want.GC = 4000
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for ldap, want := range map[uint16]Ports{
+		389:   standardPorts,
+		10389: {Kerberos: 10088, LDAP: 10389, LDAPS: 10636, Kpasswd: 10464, GC: 13268},
+		64000: {Kerberos: 63699, LDAP: 64000, LDAPS: 64247, Kpasswd: 64075, GC: 3268},
+		300:   {Kerberos: 88, LDAP: 300, LDAPS: 636, Kpasswd: 464, GC: 3268},
+	} {
+		if got := moved(ldap); got != want {
+			t.Errorf("%d: got %+v, want %+v", ldap, got, want)
+		}
+	}
+	for kerberos, want := range map[uint16]string{88: "", 10088: "[2001:db8::1]:10389", 65535: "", 50: ""} {
+		if got, ok := OfKerberos("2001:db8::1", kerberos); got != want || ok != (want != "") {
+			t.Errorf("KDC on %d: got %q, %v", kerberos, got, ok)
+		}
+	}
+}
+
 func TestServersAreParsed(t *testing.T) {
 	for s, want := range map[string]server{
 		"DC1.contoso.com":      {host: "dc1.contoso.com"},

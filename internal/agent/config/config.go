@@ -133,7 +133,8 @@ type Domain struct {
 	// it; the default is the first label, in capitals.
 	NetBIOS string `yaml:"netbios"`
 	// Servers are domain controllers to use instead of those that DNS names:
-	// host names of the domain or addresses.
+	// host names of the domain or addresses, with LDAP's port where that is not
+	// 389: the other ports then lie as far from their standard.
 	Servers []string `yaml:"servers"`
 	// Site is the Active Directory site of this host; the default is what the
 	// domain says.
