@@ -382,16 +382,40 @@ func TestDemoInterrupted(t *testing.T) {
 	v.leftNothing()
 }
 
-// TestDemoFails: a step that cannot be made is named with its cause, and nothing is left.
+// TestDemoFails: a step that cannot be made is named with its cause and what to do, and
+// nothing is left; with --keep all stays for a look until it is told to end.
 func TestDemoFails(t *testing.T) {
-	v := newVisitor(t)
-	cmd := v.command(v.program, "demo")
-	cmd.Env = append(cmd.Env, "PATH=/nonexistent") // no cat
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "step 5 (a credential spec)") || !strings.Contains(stdout.String(), "failed") {
-		t.Errorf("%v: %s\n%s", err, &stderr, &stdout)
+	for _, keep := range []bool{false, true} {
+		v := newVisitor(t)
+		cmd := v.command(v.program, "demo", fmt.Sprintf("--keep=%v", keep))
+		cmd.Env = append(cmd.Env, "PATH=/nonexistent") // no cat
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		failed := false
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			failed = failed || strings.HasPrefix(lines.Text(), "    failed ")
+			if env, ok := strings.CutPrefix(lines.Text(), "    . "); ok {
+				look := v.command("/bin/sh", "-c", ". "+env+" && gmsa dc status --data dc")
+				if out, err := look.CombinedOutput(); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+				if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		_ = cmd.Wait() // the exit code is what counts
+		told := stderr.String()
+		if cmd.ProcessState.ExitCode() != 1 || !failed || !strings.Contains(told, "step 5 (a credential spec)") || !strings.Contains(told, "hint: look at it as it is then: gmsa demo --keep") {
+			t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), told)
+		}
+		v.leftNothing()
 	}
-	v.leftNothing()
 }

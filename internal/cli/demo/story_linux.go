@@ -62,13 +62,15 @@ func (s *story) whole(ctx context.Context) error {
 	started := time.Now()
 	err := s.tell(ctx)
 	s.report.OK, s.report.Seconds = err == nil, seconds(started)
-	if err != nil || s.cfg.Kept == nil {
+	if s.cfg.Kept == nil || ctx.Err() != nil {
 		return err
 	}
-	s.printf("\nAll %d steps were made and checked in %.2f s.\n", len(s.report.Steps), s.report.Seconds)
 	s.report.Kept = filepath.Join(s.dir, envFile)
-	s.keepHints(ctx)
-	return s.cfg.Kept(ctx, s.report)
+	if err == nil {
+		s.printf("\nAll %d steps were made and checked in %.2f s.\n", len(s.report.Steps), s.report.Seconds)
+	}
+	s.keepHints(ctx, err == nil)
+	return errors.Join(err, s.cfg.Kept(ctx, s.report))
 }
 
 // tell makes the steps, and stops at the first that fails.
@@ -376,9 +378,14 @@ func (s *story) logged(ctx context.Context) error {
 	return err
 }
 
-// keepHints tells how to use what is kept, with programs of others where they are at hand.
-func (s *story) keepHints(ctx context.Context) {
-	hints := []string{". " + s.report.Kept, line(asAdministrator("gmsa", "account", "list")), line(s.inside("gmsa", "klist"))}
+// keepHints tells how to use what is kept: after a whole story with programs of others too,
+// where they are at hand.
+func (s *story) keepHints(ctx context.Context, whole bool) {
+	s.printf("All of it runs until Ctrl-C, or kill %d. In another terminal:\n    . %s\n", os.Getpid(), s.report.Kept)
+	if !whole {
+		return
+	}
+	hints := []string{line(asAdministrator("gmsa", "account", "list")), line(s.inside("gmsa", "klist"))}
 	if out, err := s.silent(ctx, "curl", "--version"); err == nil && strings.Contains(out, "SPNEGO") {
 		hints = append(hints, line([]string{"gmsa", "run", "--account", account, "--", "curl", "-sS", "--negotiate", "-u", ":",
 			"--connect-to", siteName + ":80:" + s.site, "http://" + siteName + "/"}))
@@ -386,7 +393,6 @@ func (s *story) keepHints(ctx context.Context) {
 	if s.lookPath("kinit") != "kinit" {
 		hints = append(hints, "kinit Administrator < admin.password && gmsa kds list")
 	}
-	s.printf("All of it runs until Ctrl-C, or kill %d. In another terminal:\n", os.Getpid())
 	for _, h := range append(hints, "gmsa run --account "+account+" -- sh") {
 		s.printf("    %s\n", h)
 	}
