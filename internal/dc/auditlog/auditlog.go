@@ -86,13 +86,25 @@ func (l *Log) Record(e audit.Event) {
 	}
 }
 
-// Run writes events as they come, until ctx is done.
+// gather is how long the first event waits for others, so that a controller that is busy
+// does not pay for a write to the file with every password that somebody reads.
+const gather = 20 * time.Millisecond
+
+// Run writes events soon after they come, until ctx is done.
 func (l *Log) Run(ctx context.Context) {
+	soon := time.NewTimer(0)
+	defer soon.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.wake:
+		}
+		soon.Reset(gather)
+		select {
+		case <-ctx.Done():
+			return
+		case <-soon.C:
 			l.flush()
 		}
 	}
