@@ -40,8 +40,15 @@ var answers = map[string]string{
 	"convertto-securestring":  "passwords are typed or read from files here: -U NAME --password-file FILE",
 	"secpol":                  "\"Log on as a service\" and \"Log on as a batch job\" are rights of Windows; here a unit of systemd says which user a service has",
 	"netremoveserviceaccount": "gmsa account uninstall NAME",
+	"create":                  sqlAnswer,
+	"use":                     sqlAnswer,
+	"exec":                    sqlAnswer,
 	"whoami":                  "whose tickets a program has: gmsa klist; the local user stays what it is",
 }
+
+// sqlAnswer is the answer to statements for a SQL server.
+const sqlAnswer = "this is for the SQL server, where it stays as it is: the login is DOMAIN\\ACCOUNT$. " +
+	"A client here logs in with the account's ticket: gmsa run --account NAME -- COMMAND"
 
 // answerTo is the answer to a command; empty if there is none.
 func answerTo(name string) string {
