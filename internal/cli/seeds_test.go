@@ -5,19 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
-	"google.golang.org/grpc"
-
-	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/dc"
 	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/store/memory"
@@ -140,6 +139,7 @@ type seedDomain struct {
 	password string   // Administrator's
 	env      []string // KRB5_CONFIG and what else programs need
 	keytab   string   // of ContainerHost01
+	keytabOf func(host string) string
 }
 
 func sambaSeedDomain(t *testing.T) seedDomain {
@@ -154,7 +154,7 @@ func sambaSeedDomain(t *testing.T) seedDomain {
 	for _, host := range seedHosts {
 		dc.AddComputer(t, host)
 	}
-	return seedDomain{dc.IP.String(), lab.AdminPassword, dc.Env(), dc.Keytab(t, "ContainerHost01")}
+	return seedDomain{dc.IP.String(), lab.AdminPassword, dc.Env(), dc.Keytab(t, "ContainerHost01"), func(host string) string { return dc.Keytab(t, host) }}
 }
 
 // ownSeedDomain is one of our own controller, at the standard ports of a loopback
@@ -190,10 +190,11 @@ func ownSeedDomain(t *testing.T) seedDomain {
 	if err := os.WriteFile(conf, dc.Krb5Conf(made.Domain, sockets), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := seedDomain{sockets.Addresses[0].String(), password, []string{"KRB5_CONFIG=" + conf}, filepath.Join(dir, "ContainerHost01.keytab")}
+	keytabOf := func(host string) string { return filepath.Join(dir, host+".keytab") }
+	d := seedDomain{sockets.Addresses[0].String(), password, []string{"KRB5_CONFIG=" + conf}, keytabOf("ContainerHost01"), keytabOf}
 	a := newAdministrator(t, d.ip, d.password)
 	for _, host := range seedHosts {
-		a.run(0, "computer", "join", host, "--out", filepath.Join(dir, host+".keytab"))
+		a.run(0, "computer", "join", host, "--out", keytabOf(host))
 	}
 	return d
 }
@@ -222,7 +223,7 @@ func testSeeds(t *testing.T, domain func(*testing.T) seedDomain) {
 	lab.Need(t, "ldapsearch", "kinit")
 	for _, file := range seedFiles(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			r := newSeedRun(t, domain(t))
+			r := newSeedRun(t, domain(t), seedAgentHosts[filepath.Base(file)])
 			for _, s := range readSeeds(t, file) {
 				r.run(s)
 			}
@@ -240,34 +241,73 @@ type seedRun struct {
 	d     seedDomain
 	admin *administrator
 	dir   string // of credential specs
-	sock  string // of an agent
+	sock  string // of the agent of a host; empty for scenarios that install nothing
 	pw    string // a file with the administrator's password and nothing else, for ldapsearch
 }
 
-func newSeedRun(t *testing.T, d seedDomain) *seedRun {
+// seedAgentHosts are the hosts on which the documents install accounts, by scenario.
+var seedAgentHosts = map[string]string{"2-farm.txt": "Host1", "3-guide.txt": "server1"}
+
+func newSeedRun(t *testing.T, d seedDomain, agentHost string) *seedRun {
 	t.Helper()
-	dir := t.TempDir()
-	sock := filepath.Join(dir, "agent.sock")
-	l, err := net.Listen("unix", sock)
-	if err != nil {
-		t.Fatal(err)
+	r := &seedRun{t: t, d: d, admin: newAdministrator(t, d.ip, d.password), dir: t.TempDir(), pw: filepath.Join(t.TempDir(), "pw")}
+	if agentHost != "" {
+		r.sock = seedAgent(t, d, agentHost)
 	}
-	server := grpc.NewServer()
-	agentapi.RegisterAgentServer(server, &fakeAgent{})
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(l) }()
-	t.Cleanup(func() { server.Stop(); <-done })
-	r := &seedRun{t: t, d: d, admin: newAdministrator(t, d.ip, d.password), dir: dir, sock: sock, pw: filepath.Join(t.TempDir(), "pw")}
 	if err := os.WriteFile(r.pw, []byte(d.password), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.admin.env = []string{"GMSA_CREDENTIALSPECS=" + dir, "COMPUTERNAME=ContainerHost01"}
+	r.admin.env = []string{"GMSA_CREDENTIALSPECS=" + r.dir, "COMPUTERNAME=ContainerHost01"}
 	return r
+}
+
+// seedAgent runs the agent of a host, as a program, and returns its socket.
+func seedAgent(t *testing.T, d seedDomain, host string) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "gmsa-seeds-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	sock, conf := filepath.Join(dir, "agent.sock"), filepath.Join(dir, "agent.yaml")
+	text := fmt.Sprintf(`socket: %s
+leases: {directory: %s/leases, allow_swap: true}
+state_directory: %s/state
+event_log: {path: %s/ccg.jsonl, journal: false}
+domains:
+  contoso.com:
+    servers: [%s]
+    host: {keytab: %s, rotate_password: never}
+`, sock, dir, dir, dir, d.ip, d.keytabOf(host))
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	agent := exec.Command(self, "agent", "serve", "--config", conf)
+	agent.Env = append(os.Environ(), asGMSA+"=1")
+	agent.Stderr = t.Output()
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = agent.Process.Signal(syscall.SIGTERM)
+		if err := agent.Wait(); err != nil {
+			t.Errorf("the agent ended with %v", err)
+		}
+	})
+	lab.Eventually(t, 20*time.Second, func() error { _, err := os.Stat(sock); return err })
+	return sock
 }
 
 func (r *seedRun) run(s seed) {
 	r.t.Helper()
-	args := []string{"pwsh", "-c", strings.Join(s.script, "\n"), "--socket", r.sock}
+	args := []string{"pwsh", "-c", strings.Join(s.script, "\n")}
+	if r.sock != "" {
+		args = append(args, "--socket", r.sock)
+	}
 	var got result
 	if s.asHost {
 		// A ticket of its own for each entry, as after the restart that documents ask
