@@ -53,6 +53,7 @@ func TestOwnerValidate(t *testing.T) {
 func TestLeaseJSONIsStable(t *testing.T) {
 	full := Lease{
 		ID: ID{1, 2, 15: 0xff}, Spec: "web", Accounts: []Account{{"webapp01", "contoso.com"}, {"webapp02", "contoso.com"}},
+		Salts: []Salt{{3, "CONTOSO.COMhostwebapp01.contoso.com"}, {}},
 		Owner: Owner{1000, 1001, 0o440}, Creator: 7, Workload: Process{42, 99}, Unit: Unit{"a.service", "0f"}, Created: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
 		Options: Options{Keytab: true, Isolated: true, Forwardable: true, OnRotate: "reload", SPNs: []string{"HTTP/a"}},
 	}

@@ -94,8 +94,15 @@ func newJourney(t *testing.T) *journey {
 		domain: &witness{Domain: id.Domain, t: t, refused: make(map[string]bool)}}
 }
 
-// begin starts an agent with what the one before left.
-func (j *journey) begin(restore []account.KeySet) {
+// begin starts an agent with what the one before left: its last snapshot, nil for none.
+func (j *journey) begin(before *account.Snapshot) {
+	req := account.Request{Key: account.Key{Realm: lab.Realm, Name: sambaAccount, Host: j.host}, Domain: j.domain}
+	if before != nil {
+		req.Restore = before.Acceptor
+		if before.Initiator.Proven {
+			req.Salt = account.KnownSalt{KVNO: before.Initiator.KVNO, Salt: before.Initiator.Salt}
+		}
+	}
 	j.pool = account.NewPool(account.Config{Now: j.dc.Now})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(j.t.Context()))
 	done := make(chan struct{})
@@ -103,7 +110,7 @@ func (j *journey) begin(restore []account.KeySet) {
 		_ = j.pool.Run(ctx)
 		close(done)
 	}()
-	j.handle = j.pool.Open(account.Request{Key: account.Key{Realm: lab.Realm, Name: sambaAccount, Host: j.host}, Domain: j.domain, Restore: restore})
+	j.handle = j.pool.Open(req)
 	j.stop = func() {
 		j.handle.Close()
 		cancel()
@@ -276,9 +283,9 @@ func TestRolloverOfSamba(t *testing.T) {
 			j.settle()
 			j.issue()
 			j.check(name + ", noticed")
-			restore := j.handle.Snapshot().Acceptor
+			before := j.handle.Snapshot()
 			j.stop()
-			j.begin(restore)
+			j.begin(before)
 			j.check(name + ", restarted")
 		}
 	}

@@ -83,7 +83,8 @@ func (s *Snapshot) Usable(now time.Time) bool {
 	return s != nil && len(s.Credentials) > 0 && now.Before(s.GoodUntil)
 }
 
-// same reports whether a lease made of o needs no change for s.
+// same reports whether a lease made of o, and what its journal says, need no change
+// for s.
 func (s *Snapshot) same(o *Snapshot) bool {
 	if o == nil {
 		return false
@@ -97,7 +98,7 @@ func (s *Snapshot) same(o *Snapshot) bool {
 }
 
 func (k KeySet) same(o KeySet) bool {
-	return k.KVNO == o.KVNO && k.Salt == o.Salt && slices.EqualFunc(k.Keys, o.Keys, (*crypto.Key).Equal)
+	return k.KVNO == o.KVNO && k.Salt == o.Salt && k.Proven == o.Proven && slices.EqualFunc(k.Keys, o.Keys, (*crypto.Key).Equal)
 }
 
 // id is equal for profiles that can share tickets.
