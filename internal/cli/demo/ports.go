@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -18,25 +19,26 @@ const (
 )
 
 // freeOffset is an offset that moves the ports of a controller to where nobody listens.
-func freeOffset() (offset int, err error) {
+func freeOffset(ctx context.Context) (offset int, err error) {
 	for range attempts {
 		offset = minOffset + rand.IntN(maxOffset-minOffset)
-		if err = portsFree(offset); err == nil {
+		if err = portsFree(ctx, offset); err == nil {
 			return offset, nil
 		}
 	}
 	return 0, fmt.Errorf("there is no room for the ports of a controller: %w", err)
 }
 
-func portsFree(offset int) error {
+func portsFree(ctx context.Context, offset int) error {
+	var listen net.ListenConfig
 	for _, port := range controllerPorts {
 		at := fmt.Sprintf("127.0.0.1:%d", port+offset)
-		l, err := net.Listen("tcp", at)
+		l, err := listen.Listen(ctx, "tcp", at)
 		if err != nil {
 			return err
 		}
 		_ = l.Close()
-		p, err := net.ListenPacket("udp", at)
+		p, err := listen.ListenPacket(ctx, "udp", at)
 		if err != nil {
 			return err
 		}

@@ -173,11 +173,11 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("step %d (%s): %v", e.Number, strings.ToLower(e.Title[:1])+e.Title[1:], e.Err)
 }
 
-// Unwrap is the cause, and Hint what to do next.
+// Unwrap is the cause.
 func (e *StepError) Unwrap() error { return e.Err }
-func (e *StepError) Hint() string {
-	return "look at it as it is then: gmsa demo --keep"
-}
+
+// Hint is what to do next.
+func (e *StepError) Hint() string { return "look at it as it is then: gmsa demo --keep" }
 
 // tell adds a command to the step and says that it runs.
 func (s *stage) tell(c *Command) *Command {

@@ -133,7 +133,7 @@ func TestWithoutTemporaryFiles(t *testing.T) {
 }
 
 func TestPortsFree(t *testing.T) {
-	offset, err := freeOffset()
+	offset, err := freeOffset(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestPortsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	if err := portsFree(offset); err == nil {
+	if err := portsFree(t.Context(), offset); err == nil {
 		t.Error("a port that is taken is free")
 	}
 }

@@ -127,7 +127,7 @@ func (s *story) makeDomain(ctx context.Context) (err error) {
 		"--admin-password-file", "admin.password", "--no-root-key", "--local"); err != nil {
 		return err
 	}
-	offset, err := freeOffset()
+	offset, err := freeOffset(ctx)
 	if err != nil {
 		return err
 	}
