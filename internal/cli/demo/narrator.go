@@ -74,7 +74,7 @@ const width = 84
 // say tells a sentence, in lines of that width.
 func (n narrator) say(format string, args ...any) {
 	line := "   "
-	for _, word := range strings.Fields(fmt.Sprintf(format, args...)) {
+	for word := range strings.FieldsSeq(fmt.Sprintf(format, args...)) {
 		if len(line)+1+len(word) > width {
 			n.printf("%s\n", line)
 			line = "   "
