@@ -237,7 +237,9 @@ func (h hookCall) order() (order, policy.Grant, error) {
 	}
 	set := h.a.settings.Load()
 	name, keytab := h.request.CredentialSpec, h.request.Keytab
-	grant, err := set.policy.DecideContainer(policy.Container{Runtime: peer.RuntimeOf(process.Cgroup), Cgroup: process.Cgroup, UID: uid}, name, keytab)
+	grant, err := set.policy.DecideContainer(
+		policy.Container{Runtime: peer.RuntimeOf(process.Cgroup), Cgroup: process.Cgroup, UID: uid},
+		policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
 	if err != nil {
 		return order{}, grant, notPublished(name, err)
 	}

@@ -27,7 +27,7 @@ func published(t *testing.T, keytab bool) *guard {
 	lab.Need(t, "users", "runc", "klist")
 	g := newGuard(t, func(c *config.Config) {
 		c.Containers.Rules = []policy.ContainerRule{{
-			Name: "web", CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.OtherRuntime}, Keytab: keytab,
+			Name: "web", CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.OtherRuntime}, Keytab: keytab, Annotations: true,
 		}}
 	})
 	g.writeSpec(t, "webapp01", "webapp01", "webapp02")

@@ -21,11 +21,11 @@ type engine struct {
 
 // podmanGuard is a guard that publishes webapp01 to podman, with keys, as
 // /etc/cdi has it.
-func podmanGuard(t *testing.T) (*guard, engine) {
+func podmanGuard(t *testing.T, annotations bool) (*guard, engine) {
 	t.Helper()
 	p := engine{Podman: lab.NewPodman(t)}
 	g := newGuard(t, func(c *config.Config) {
-		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.Podman}, Keytab: true}}
+		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.Podman}, Keytab: true, Annotations: annotations}}
 	})
 	file := cdi.File{Hook: lab.BuildHook(t), Socket: g.cfg.Config.Containers.HookSocket}
 	file.Directory = lab.CDIDirectory(t, filepath.Base(file.Path()))
@@ -53,7 +53,7 @@ func (e engine) run(args ...string) (string, error) {
 
 // One flag, and a container of podman is the gMSA, whoever its program runs as.
 func TestPodmanGivesADevicesIdentity(t *testing.T) {
-	g, p := podmanGuard(t)
+	g, p := podmanGuard(t, false)
 	const script = "klist && KRB5CCNAME= KRB5_CONFIG= env -i /usr/bin/klist && stat -c 'owner %u:%g %a' -L /run/gmsa/ccache && ls /run/gmsa"
 	for name, c := range map[string]struct {
 		args  []string
@@ -79,10 +79,38 @@ func TestPodmanGivesADevicesIdentity(t *testing.T) {
 	}
 }
 
+// An annotation names the spec where the hooks directory and a rule say so, and
+// nowhere else.
+func TestPodmanByAnnotation(t *testing.T) {
+	g, p := podmanGuard(t, true)
+	dir, hook := t.TempDir(), lab.BuildHook(t)
+	for _, stage := range []string{"createRuntime", "poststop"} {
+		text := fmt.Sprintf(`{"version": "1.0.0", "stages": [%[1]q], "when": {"annotations": {"^dev\\.gmsa\\.credentialspec$": ".*"}},
+"hook": {"path": %[2]q, "args": ["gmsa-hook", %[1]q, "--socket", %[3]q], "env": ["GOTRACEBACK=none"], "timeout": 10}}`,
+			stage, hook, g.cfg.Config.Containers.HookSocket)
+		if err := os.WriteFile(filepath.Join(dir, stage+".json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(annotation string) (string, error) {
+		return p.Run("--hooks-dir", dir, "run", "--rm", "--network", "host", "--user", "1000", "--annotation", annotation, p.image, "klist")
+	}
+	if out, err := run("dev.gmsa.credentialspec=webapp01"); err != nil || !strings.Contains(out, "Default principal: webapp01$@CONTOSO.COM") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := run("dev.gmsa.credentialspec=secret"); err == nil || !strings.Contains(out, "is not published") {
+		t.Errorf("a forged annotation: %v\n%s", err, out)
+	}
+	if out, err := run("dev.gmsa.credentialspec="); err == nil || !strings.Contains(out, "names no credential spec") {
+		t.Errorf("an empty annotation: %v\n%s", err, out)
+	}
+	g.empty(t)
+}
+
 // security 2, 3: no device, no spec that is not published, no forged annotation; and
 // no start without the agent.
 func TestPodmanStartsNothingWithoutItsIdentity(t *testing.T) {
-	g, p := podmanGuard(t)
+	g, p := podmanGuard(t, false)
 	refused := func(name, want string, args ...string) {
 		t.Helper()
 		out, err := p.run(append(args, p.image, "klist")...)
@@ -106,7 +134,7 @@ func TestPodmanStartsNothingWithoutItsIdentity(t *testing.T) {
 // What changes shows in a running container, exec sees the identity without any
 // variable, and nothing remains.
 func TestARunningContainerOfPodman(t *testing.T) {
-	g, p := podmanGuard(t)
+	g, p := podmanGuard(t, false)
 	out, err := p.Run("run", "--detach", "--network", "host", "--user", "1000", "--read-only", "--device", "gmsa.dev/credentialspec=webapp01", p.image, "sleep", "600")
 	if err != nil {
 		t.Fatal(err)

@@ -55,6 +55,10 @@ type Request struct {
 	Container string `json:"container"`
 	// CredentialSpec is the name of a credential spec.
 	CredentialSpec string `json:"credentialSpec,omitempty"`
+	// ByAnnotation says that an annotation of the container named the spec: podman
+	// gives a container the annotations of its image, so that it may be the image
+	// that asks.
+	ByAnnotation bool `json:"byAnnotation,omitempty"`
 	// Keytab asks for the account's keys beside its tickets.
 	Keytab bool `json:"keytab,omitempty"`
 	// UID and GID are the user of the container's program, as ids of the

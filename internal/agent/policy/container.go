@@ -49,21 +49,38 @@ type ContainerRule struct {
 	Users []uint32 `yaml:"users"`
 	// Keytab allows keys, not tickets alone.
 	Keytab bool `yaml:"keytab"`
+	// Annotations lets a container's annotation name the spec. An image may bring
+	// annotations of its own, so that whoever runs a foreign image with such a rule
+	// may give it an identity without meaning to; a device is always asked for by
+	// name.
+	Annotations bool `yaml:"annotations"`
+}
+
+// ContainerRequest is what a container asks for.
+type ContainerRequest struct {
+	// Spec is the name of the credential spec, and ByAnnotation that an annotation
+	// gave it.
+	Spec         string
+	ByAnnotation bool
+	// Keytab: the lease would hold the account's keys.
+	Keytab bool
 }
 
 // DecideContainer answers for a container whose runtime runs as root of the host. The
 // reason of a refusal is for the log.
-func (p Policy) DecideContainer(c Container, spec string, keytab bool) (Grant, error) {
-	reason := fmt.Sprintf("no rule for containers publishes %q to it", spec)
+func (p Policy) DecideContainer(c Container, r ContainerRequest) (Grant, error) {
+	reason := fmt.Sprintf("no rule for containers publishes %q to it", r.Spec)
 	for i, rule := range p.Containers {
-		if !matchAny(rule.CredentialSpecs, spec) {
+		if !matchAny(rule.CredentialSpecs, r.Spec) {
 			continue
 		}
 		label := containerLabel(rule, i)
 		switch {
 		case !rule.matches(c):
 			reason = fmt.Sprintf("rule %s for containers is not for runtime %s, control group %s, uid %d", label, c.Runtime, c.Cgroup, c.UID)
-		case keytab && !rule.Keytab:
+		case r.ByAnnotation && !rule.Annotations:
+			reason = fmt.Sprintf("rule %s for containers does not have annotations name specs", label)
+		case r.Keytab && !rule.Keytab:
 			reason = fmt.Sprintf("rule %s for containers grants tickets and no keytab", label)
 		default:
 			return Grant{Rule: label}, nil

@@ -29,7 +29,7 @@ func TestDecideContainer(t *testing.T) {
 		"a name with a path in it":    {Container{Runtime: Podman}, "contoso_web/../hr", false, ""},
 		"no name":                     {Container{Runtime: Podman}, "", false, ""},
 	} {
-		g, err := p.DecideContainer(c.c, c.spec, c.keytab)
+		g, err := p.DecideContainer(c.c, ContainerRequest{Spec: c.spec, Keytab: c.keytab})
 		if c.rule == "" && !errors.Is(err, ErrDenied) || c.rule != "" && (err != nil || g.Rule != c.rule) {
 			t.Errorf("%s: rule %s, %v; want %q", name, g.Rule, err, c.rule)
 		}
@@ -39,7 +39,7 @@ func TestDecideContainer(t *testing.T) {
 // security 2: the default publishes nothing, and a rule for containers gives no
 // process of the host anything.
 func TestWithoutRulesNothingIsPublished(t *testing.T) {
-	if _, err := (Policy{}).DecideContainer(Container{Runtime: Docker}, "x", false); !errors.Is(err, ErrDenied) {
+	if _, err := (Policy{}).DecideContainer(Container{Runtime: Docker}, ContainerRequest{Spec: "x"}); !errors.Is(err, ErrDenied) {
 		t.Errorf("err = %v", err)
 	}
 	p := Policy{Containers: []ContainerRule{{CredentialSpecs: []string{"*"}, Runtimes: runtimes(), Keytab: true}}}
@@ -60,5 +60,18 @@ func TestValidateContainerRules(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in:\n%v", want, err)
 		}
+	}
+}
+
+// security 3: an image may bring annotations of its own.
+func TestAnnotationsNameSpecsOnlyWhereARuleSaysSo(t *testing.T) {
+	rule := ContainerRule{CredentialSpecs: []string{"x"}, Runtimes: []string{Podman}}
+	r := ContainerRequest{Spec: "x", ByAnnotation: true}
+	if _, err := (Policy{Containers: []ContainerRule{rule}}).DecideContainer(Container{Runtime: Podman}, r); !errors.Is(err, ErrDenied) {
+		t.Errorf("err = %v", err)
+	}
+	rule.Annotations = true
+	if _, err := (Policy{Containers: []ContainerRule{rule}}).DecideContainer(Container{Runtime: Podman}, r); err != nil {
+		t.Error(err)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/opengmsa/opengmsa/internal/hookapi"
 )
 
 // The stages at which the hook may run. createRuntime is the one at which the
@@ -119,15 +121,18 @@ func decode(r io.Reader, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// specOf says which credential spec a container is to have.
-func specOf(o Options, s state) (name string, keytab bool, err error) {
-	name = o.CredentialSpec
+// request is what a container asks for: what the device names, else its annotation.
+func request(o Options, s state, b bundle) (hookapi.Request, error) {
+	name := o.CredentialSpec
 	if name == "" {
 		name = s.Annotations[Annotation]
 	}
-	name, keytab = strings.CutSuffix(name, KeytabSuffix)
+	name, keytab := strings.CutSuffix(name, KeytabSuffix)
 	if name == "" {
-		return "", false, fmt.Errorf("the container names no credential spec; hint: its annotation %s does", Annotation)
+		return hookapi.Request{}, fmt.Errorf("the container names no credential spec; hint: its annotation %s does", Annotation)
 	}
-	return name, keytab, nil
+	return hookapi.Request{
+		Op: hookapi.Attach, Container: s.ID, CredentialSpec: name, ByAnnotation: o.CredentialSpec == "", Keytab: keytab,
+		UID: b.Process.User.UID, GID: b.Process.User.GID,
+	}, nil
 }

@@ -34,11 +34,11 @@ func Run(ctx context.Context, o Options, stdin io.Reader) error {
 
 // create gets a lease for the container and attaches it.
 func create(ctx context.Context, o Options, s state) error {
-	spec, keytab, err := specOf(o, s)
+	b, err := readBundle(s.Bundle)
 	if err != nil {
 		return err
 	}
-	b, err := readBundle(s.Bundle)
+	r, err := request(o, s, b)
 	if err != nil {
 		return err
 	}
@@ -47,10 +47,7 @@ func create(ctx context.Context, o Options, s state) error {
 		return err
 	}
 	defer process.Close()
-	reply, mounts, err := hookapi.Call(ctx, o.Socket, hookapi.Request{
-		Op: hookapi.Attach, Container: s.ID, CredentialSpec: spec, Keytab: keytab,
-		UID: b.Process.User.UID, GID: b.Process.User.GID,
-	}, process)
+	reply, mounts, err := hookapi.Call(ctx, o.Socket, r, process)
 	if err != nil {
 		return err
 	}
