@@ -134,6 +134,7 @@ Exit codes:
 		a.completion(),
 		a.man(),
 	)
+	root.AddCommand(a.ociRuntime()...)
 	for _, c := range commands(root) {
 		if c.HasSubCommands() {
 			needSubcommand(c)

@@ -222,7 +222,7 @@ func TestTheManualsCommandsParse(t *testing.T) {
 func TestEveryReportCanBeJSON(t *testing.T) {
 	quiet := []string{
 		"gmsa agent serve", "gmsa agent reload", "gmsa lease remove", "gmsa run", "gmsa completion", "gmsa help",
-		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet", "gmsa man",
+		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet", "gmsa man", "gmsa oci-runtime",
 		"gmsa demo idle", "gmsa demo site", "gmsa demo visit",
 		"gmsa dc export-keytab", "gmsa dc rekey", "gmsa dc serve",
 	}

@@ -43,6 +43,7 @@ var packages = map[string]string{
 	"conmon":          "conmon",
 	"curl":            "curl",
 	"dig":             "bind9-dnsutils",
+	"dockerd":         "docker.io",
 	"faketime":        "faketime",
 	"getent":          "libc-bin",
 	"host":            "bind9-host",

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/deliver/ocihook"
+)
+
+// ociRuntime stands between an engine and its runtime.
+func (a *app) ociRuntime() []*cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "oci-runtime [--config FILE] RUNTIME [ARGUMENT…]",
+		Short: "Be a container runtime that gives each container an identity",
+		Long: `oci-runtime is for engines that know no CDI devices, as Docker before 25: it adds the
+identity to a container that the engine makes, and leaves the rest to RUNTIME.
+
+The container names its credential spec by a mount of the spec's file at /run/gmsa, or
+at /run/gmsa/keytab for keys too. One that names none does not start.`,
+		Example: `  gmsa oci-runtime runc create --bundle /run/bundle web1`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return wrapRuntime(path, args) },
+	}
+	addConfigFlag(c, &path)
+	c.Flags().SetInterspersed(false) // all behind RUNTIME is the runtime's
+	return []*cobra.Command{c}
+}
+
+// wrapRuntime becomes the runtime, once the bundle is prepared.
+func wrapRuntime(path string, args []string) error {
+	cfg, err := config.Load(path)
+	if errors.Is(err, fs.ErrNotExist) && path == config.DefaultPath {
+		cfg, err = config.Parse(nil)
+	}
+	if err == nil {
+		err = ocihook.Wrapper{Hook: cfg.Containers.Hook, Socket: cfg.Containers.HookSocket}.Prepare(args[1:])
+	}
+	if errors.Is(err, ocihook.ErrUnnamed) {
+		err = fmt.Errorf("%w; hint: docker run --runtime gmsa -v /etc/gmsa/credentialspecs/NAME.json:/run/gmsa", err)
+	}
+	if err != nil {
+		return failure(Failed, errors.Join(err, ocihook.Report(args[1:], err)))
+	}
+	program, err := exec.LookPath(args[0])
+	if err != nil {
+		return failure(NotFound, err)
+	}
+	return unix.Exec(program, args, os.Environ())
+}
