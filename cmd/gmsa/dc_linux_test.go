@@ -144,6 +144,17 @@ func exists(conn *ldap.Conn, cn string) bool {
 	return err == nil && len(res.Entries) == 1
 }
 
+// kinit logs on as Administrator.
+func (c *controller) kinit() {
+	c.t.Helper()
+	cmd := exec.Command("kinit", "Administrator")
+	cmd.Env = append(os.Environ(), "KRB5_CONFIG="+filepath.Join(c.dir, "krb5.conf"), "KRB5CCNAME="+filepath.Join(c.t.TempDir(), "ccache"))
+	cmd.Stdin = strings.NewReader(dcPassword + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		c.t.Fatalf("kinit: %v\n%s", err, out)
+	}
+}
+
 // TestAKilledControllerLosesNothing: what was acknowledged before kill -9 is there when the
 // controller is started again, as are the clients' files.
 func TestAKilledControllerLosesNothing(t *testing.T) {
@@ -178,9 +189,10 @@ func TestAKilledControllerLosesNothing(t *testing.T) {
 	t.Logf("%d objects over %d kills", len(kept), rounds)
 }
 
-// TestAFullDisk: writes fail and say so, reads go on, and writes do too when there is room.
+// TestAFullDisk: writes fail and say so, reads and logons go on, and writes do too when
+// there is room.
 func TestAFullDisk(t *testing.T) {
-	lab.Need(t, "root")
+	lab.Need(t, "root", "kinit")
 	dir := t.TempDir()
 	if err := unix.Mount("gmsa-test", dir, "tmpfs", 0, "size=8m"); err != nil {
 		t.Fatal(err)
@@ -208,6 +220,8 @@ func TestAFullDisk(t *testing.T) {
 	if !ldap.IsErrorAnyOf(failed, ldap.LDAPResultOperationsError, ldap.LDAPResultUnavailable, ldap.LDAPResultBusy, ldap.LDAPResultOther) {
 		t.Fatalf("after %d objects: %v", n, failed)
 	}
+	c.kinit()
+	c.admin()
 	if !exists(conn, "before") || exists(conn, fmt.Sprintf("n%d", n-1)) {
 		t.Error("reads do not go on, or tell of what failed")
 	}
@@ -218,6 +232,9 @@ func TestAFullDisk(t *testing.T) {
 		t.Errorf("with room again: %v", err)
 	}
 	c.kill(unix.SIGTERM)
+	if !strings.Contains(c.log.String(), "no space left on device") {
+		t.Errorf("the log does not say why:\n%s", c.log)
+	}
 	c.serve()
 	if conn = c.admin(); !exists(conn, "before") || !exists(conn, "after") {
 		t.Error("after a restart something is lost")
@@ -258,12 +275,7 @@ func TestFromAnEmptyDirectoryToTheFirstTicket(t *testing.T) {
 	made := time.Now()
 	c.serve()
 	serving := time.Now()
-	cmd := exec.Command("kinit", "Administrator")
-	cmd.Env = append(os.Environ(), "KRB5_CONFIG="+filepath.Join(c.dir, "krb5.conf"), "KRB5CCNAME="+filepath.Join(t.TempDir(), "ccache"))
-	cmd.Stdin = strings.NewReader(dcPassword + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("kinit: %v\n%s", err, out)
-	}
+	c.kinit()
 	t.Logf("init %v, serving after %v more, first ticket after %v more", made.Sub(start), serving.Sub(made), time.Since(serving))
 	if out := c.gmsa("dc", "status", "--data", c.dir, "-o", "json"); out.code != 0 || !strings.Contains(out.stdout, fmt.Sprintf(`"pid": %d`, c.cmd.Process.Pid)) {
 		t.Errorf("status: %+v", out)
