@@ -54,7 +54,7 @@ func byHand(t *testing.T) (added, taken []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(string(b)), "\n") {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) < 3 || !seedLine.MatchString(fields[1]):
