@@ -59,7 +59,7 @@ func withChildren(r *run, pid int) []int {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
 	r.must(err)
 	pids := []int{pid}
-	for _, f := range strings.Fields(string(b)) {
+	for f := range strings.FieldsSeq(string(b)) {
 		child, err := strconv.Atoi(f)
 		r.must(err)
 		pids = append(pids, child)
