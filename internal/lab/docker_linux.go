@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,7 +32,11 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		// dockerd leaves the network namespace of --network host mounted.
+		_ = syscall.Unmount(filepath.Join(dir, "exec", "netns", "default"), syscall.MNT_DETACH)
+		os.RemoveAll(dir)
+	})
 	d := &Docker{t: t, dir: dir}
 	config, err := json.Marshal(map[string]any{
 		"hosts": []string{d.host()}, "data-root": filepath.Join(dir, "data"), "exec-root": filepath.Join(dir, "exec"),
