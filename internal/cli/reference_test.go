@@ -58,8 +58,7 @@ func commandReference(root *cobra.Command) string {
 // jsonFields are the names that a view has in JSON.
 func jsonFields(t reflect.Type) []string {
 	var names []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if f.Anonymous {
 			names = append(names, jsonFields(f.Type)...)
 			continue

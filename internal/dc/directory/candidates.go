@@ -104,8 +104,8 @@ func (s *search) fewChildren() bool {
 		n, _ := s.cost(p, indexChunk) // it had an answer before
 		entries += n
 	}
-	for range s.Children(s.base.GUID) {
-		if entries--; entries < 0 {
+	for _, err := range s.Children(s.base.GUID) {
+		if entries--; entries < 0 || err != nil { // whoever reads them next tells of the error
 			return false
 		}
 	}

@@ -40,7 +40,7 @@ func (s *search) cookie() ([]byte, error) {
 	if _, err := io.ReadFull(s.cfg.Rand, nonce); err != nil {
 		return nil, AsError(fmt.Errorf("nonce of a cookie: %w", err))
 	}
-	return s.cookies.Seal(nonce, nonce, s.pos.append(nil), s.fingerprint()), nil
+	return s.cookies.Seal(nonce, nonce, s.pos.encode(), s.fingerprint()), nil
 }
 
 // resume sets the position that a cookie holds; the search has no state of the
@@ -81,9 +81,9 @@ func (s *search) fingerprint() []byte {
 	return h.Sum(nil)
 }
 
-// append encodes a position: its kind in a byte, then what the kind has.
-func (p position) append(dst []byte) []byte {
-	dst = append(dst, byte(p.kind))
+// encode is a position in bytes: its kind in one, then what the kind has.
+func (p position) encode() []byte {
+	dst := []byte{byte(p.kind)}
 	switch p.kind {
 	case atWalk:
 		for _, name := range p.path {

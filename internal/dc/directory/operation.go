@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
@@ -226,12 +227,7 @@ func (c *change) isEnterpriseAdministrator() bool {
 
 // has reports whether the caller is sid or a member of it.
 func (c Caller) has(sid dtyp.SID) bool {
-	for _, s := range c.Token.SIDs {
-		if s == sid {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.Token.SIDs, sid)
 }
 
 // unwilling is the error of what the directory does not do.

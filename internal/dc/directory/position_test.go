@@ -20,7 +20,7 @@ func positions() []position {
 
 func TestPositionsComeBack(t *testing.T) {
 	for _, p := range positions() {
-		got, err := parsePosition(p.append(nil))
+		got, err := parsePosition(p.encode())
 		if err != nil || !reflect.DeepEqual(got, p) {
 			t.Errorf("%+v came back as %+v: %v", p, got, err)
 		}
@@ -30,14 +30,14 @@ func TestPositionsComeBack(t *testing.T) {
 // FuzzPosition: what is read writes the same bytes again; nothing else is read.
 func FuzzPosition(f *testing.F) {
 	for _, p := range positions() {
-		f.Add(p.append(nil))
+		f.Add(p.encode())
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parsePosition(b)
 		if err != nil {
 			return
 		}
-		again, err := parsePosition(p.append(nil))
+		again, err := parsePosition(p.encode())
 		if err != nil || !reflect.DeepEqual(p, again) {
 			t.Fatalf("%x: %+v became %+v: %v", b, p, again, err)
 		}

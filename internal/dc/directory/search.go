@@ -301,7 +301,7 @@ func (s *search) sortable(o *object) sortable {
 }
 
 func (x sortable) compare(y sortable, reverse bool) int {
-	c := 0
+	var c int
 	switch {
 	case x.absent && !y.absent:
 		c = 1
@@ -327,8 +327,8 @@ func (s *search) cost(p filter.Probe, limit int) (entries int, ok bool) {
 	case !s.probed(p.Attribute):
 		return 0, false
 	}
-	for range s.probe(p, dtyp.GUID{}) {
-		if entries++; entries == limit {
+	for _, err := range s.probe(p, dtyp.GUID{}) {
+		if entries++; entries == limit || err != nil { // whoever reads them next tells of the error
 			break
 		}
 	}

@@ -3,6 +3,7 @@ package directory
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -183,12 +184,7 @@ func (s *session) visible(o *object) (bool, error) {
 	if r.readable(s.known.objectClass) {
 		return true, nil
 	}
-	for _, a := range o.stored {
-		if r.readable(a) {
-			return true, nil
-		}
-	}
-	return r.readable(s.known.name) || r.readable(s.known.objectGUID), nil
+	return slices.ContainsFunc(o.stored, r.readable) || r.readable(s.known.name) || r.readable(s.known.objectGUID), nil
 }
 
 // find reads the object that a request names. One that the caller cannot see is not

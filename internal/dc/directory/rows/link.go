@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
@@ -184,7 +185,7 @@ func (t *Table) LinkIDs(r store.Reader, g dtyp.GUID) (ids []int, err error) {
 					return nil, err
 				}
 				id := l.linkID
-				from = append(prefix[:len(prefix):len(prefix)], byte((id+1)>>8), byte(id+1))
+				from = append(slices.Clip(prefix), byte((id+1)>>8), byte(id+1))
 				if kind == 'b' {
 					id |= 1
 				}
@@ -206,7 +207,7 @@ func linkKind(a *schema.Attribute) byte {
 
 func linksAfter(r store.Reader, kind byte, id int, g, after dtyp.GUID) iter.Seq2[Link, error] {
 	prefix := append(linkPrefix(kind, g), byte(id>>8), byte(id))
-	from := append(prefix[:len(prefix):len(prefix)], after[:]...)
+	from := append(slices.Clip(prefix), after[:]...)
 	return func(yield func(Link, error) bool) {
 		for it, err := range r.Scan(prefix, from) {
 			if err == nil && !after.IsZero() && bytes.HasPrefix(it.Key, from) {

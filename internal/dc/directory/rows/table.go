@@ -285,7 +285,7 @@ func (t *Table) FindBuried(r store.Reader, a *schema.Attribute, key []byte, afte
 
 func findMany(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
 	prefix := valuePrefix('i', a, key)
-	from := append(prefix[:len(prefix):len(prefix)], after[:]...)
+	from := append(slices.Clip(prefix), after[:]...)
 	return beyond(guids(r.Scan(prefix, from), func(it store.Item) []byte { return it.Key[len(prefix):] }), after)
 }
 
