@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/opengmsa/opengmsa/internal/lease"
 )
@@ -54,10 +56,34 @@ func openJournal(path string) (j *journal, leases []lease.Lease, unreadable int,
 		return nil, nil, 0, fmt.Errorf("journal of leases: %w", err)
 	}
 	j = &journal{path: path}
-	if err := j.rewrite(leases); err != nil {
+	err = j.rewrite(leases)
+	if errors.Is(err, syscall.ENOSPC) && len(leases) > 0 {
+		err = j.resume(len(leases))
+	}
+	if err != nil {
 		return nil, nil, 0, fmt.Errorf("journal of leases: %w", err)
 	}
 	return j, leases, unreadable, nil
+}
+
+// resume goes on with the present file, where there is no room for another: a full
+// file system must not keep an agent from the leases that it has. A line that was cut
+// short at the end is taken away.
+func (j *journal) resume(live int) error {
+	b, err := os.ReadFile(j.path)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	whole := int64(bytes.LastIndexByte(b, '\n') + 1)
+	if err := f.Truncate(whole); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	j.file, j.size, j.lines, j.live = f, whole, bytes.Count(b, []byte{'\n'}), live
+	return nil
 }
 
 // readJournal folds the records of a file, in the order in which the leases

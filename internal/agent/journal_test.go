@@ -88,3 +88,30 @@ func TestJournalStaysSmall(t *testing.T) {
 		t.Errorf("taken over: %s", got)
 	}
 }
+
+// Where there is no room for another file the present one goes on, without the line
+// that its writer could not finish.
+func TestJournalResumesWithoutRoom(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j, _ := openTestJournal(t, path)
+	if err := j.put(numbered(1), true); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(f, `{"op":"end","i`)
+	f.Close()
+	resumed := &journal{path: path}
+	if err := resumed.resume(1); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resumed.close() })
+	if err := resumed.put(numbered(2), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := openTestJournal(t, path); got != "[1 2] 0" {
+		t.Errorf("taken over: %s", got)
+	}
+}
