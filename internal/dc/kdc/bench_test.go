@@ -5,10 +5,10 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/opengmsa/opengmsa/internal/dc/dctest"
 	"github.com/opengmsa/opengmsa/internal/kclient"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -34,25 +34,16 @@ func BenchmarkServer(b *testing.B) {
 			}
 			client := exec.Command(args[0], args[1:]...)
 			client.Env = append(os.Environ(), "KDC_BENCH="+strings.Join([]string{r.addr.String(), c.exchange, c.transport, strconv.Itoa(b.N)}, " "))
-			before := cpuTime(b)
+			before := dctest.CPUTime(b)
 			b.ResetTimer()
 			out, err := client.CombinedOutput()
 			b.StopTimer()
 			if err != nil {
 				b.Fatalf("%v\n%s", err, out)
 			}
-			b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/float64(b.N), "server-us/op")
+			b.ReportMetric(float64((dctest.CPUTime(b)-before).Microseconds())/float64(b.N), "server-us/op")
 		})
 	}
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkClient is the client process of BenchmarkServer, and measures nothing itself.

@@ -10,12 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/adproto/ldapmsg"
+	"github.com/opengmsa/opengmsa/internal/dc/dctest"
 )
 
 // loadVariable makes a process of this test the client of a benchmark:
@@ -135,26 +134,16 @@ func BenchmarkServer(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			client := exec.Command(os.Args[0])
 			client.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d 8 %s", loadVariable, c.address, c.load, b.N, c.ca))
-			before := cpuTime(b)
+			before := dctest.CPUTime(b)
 			b.ResetTimer()
 			out, err := client.CombinedOutput()
 			b.StopTimer()
 			if err != nil {
 				b.Fatalf("%v\n%s", err, out)
 			}
-			b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/1000/float64(b.N), "server-us/op")
+			b.ReportMetric(float64((dctest.CPUTime(b)-before).Nanoseconds())/1000/float64(b.N), "server-us/op")
 		})
 	}
-}
-
-// cpuTime is what this process has used without its children.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkRequest is a base search without the socket and the directory: what reading
