@@ -519,7 +519,7 @@ func FuzzModify(f *testing.F) {
 				return err
 			}
 			for a, values := range e.Values {
-				for _, v := range values {
+				for _, v := range rows.AsWritten(a, values) {
 					if err := a.Check(v); err != nil {
 						t.Errorf("%s: %v", a.Name, err)
 					}
