@@ -9,6 +9,7 @@ import (
 )
 
 func TestSystemdBootsAndRunsAUnit(t *testing.T) {
+	Need(t, "root", "systemd-nspawn", "unshare", "nsenter") // here too: a subtest that skips has no machine
 	var leader int
 	t.Run("while it runs", func(t *testing.T) {
 		m := Systemd(t)
