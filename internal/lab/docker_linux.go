@@ -2,20 +2,22 @@ package lab
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// Docker is an engine on a socket of its own, with storage and configuration that go
-// with the test.
+// Docker is an engine whose storage and containers go with the test.
 type Docker struct {
-	t      testing.TB
-	dir    string
-	daemon *Daemon
+	t   testing.TB
+	dir string // for archives, where the client reads them
+	// client runs a command of Debian's docker.
+	client func(args ...string) (string, error)
+	// Daemon is that of a [Machine], nil for this machine's.
+	Daemon *Service
 }
 
 // A Runtime is one that dockerd knows beside runc.
@@ -24,7 +26,8 @@ type Runtime struct {
 	Args []string `json:"runtimeArgs,omitempty"`
 }
 
-// NewDocker starts dockerd, with these runtimes by name.
+// NewDocker starts this machine's dockerd on a socket of its own, with these runtimes by
+// name.
 func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
 	t.Helper()
 	Need(t, "users", "dockerd", "runc", "containerd", "tar", "ldd")
@@ -37,9 +40,12 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
 		_ = syscall.Unmount(filepath.Join(dir, "exec", "netns", "default"), syscall.MNT_DETACH)
 		os.RemoveAll(dir)
 	})
-	d := &Docker{t: t, dir: dir}
+	host := "unix://" + filepath.Join(dir, "docker.sock")
+	d := &Docker{t: t, dir: dir, client: func(args ...string) (string, error) {
+		return run(nil, "", "docker", append([]string{"--host", host}, args...)...)
+	}}
 	config, err := json.Marshal(map[string]any{
-		"hosts": []string{d.host()}, "data-root": filepath.Join(dir, "data"), "exec-root": filepath.Join(dir, "exec"),
+		"hosts": []string{host}, "data-root": filepath.Join(dir, "data"), "exec-root": filepath.Join(dir, "exec"),
 		"pidfile": filepath.Join(dir, "pid"), "bridge": "none", "iptables": false, "ip6tables": false,
 		// vfs works on every file system, and the images are small.
 		"storage-driver": "vfs", "runtimes": runtimes,
@@ -52,36 +58,80 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
-	d.daemon = StartDaemon(t, nil, "dockerd", "--config-file", filepath.Join(dir, "daemon.json"))
-	Eventually(t, 30*time.Second, func() error {
-		if !d.daemon.Alive() {
-			t.Fatalf("dockerd ended:\n%s", d.daemon.Log())
+	daemon := StartDaemon(t, nil, "dockerd", "--config-file", filepath.Join(dir, "daemon.json"))
+	d.await(daemon)
+	return d
+}
+
+// NewDocker26 starts docker 26 on a [Trixie], with a daemon.json of that text; with none it
+// is the machine's, if it has one.
+func NewDocker26(t testing.TB, m *Machine, daemonJSON string) *Docker {
+	t.Helper()
+	if daemonJSON != "" {
+		m.WriteFile("/etc/docker/daemon.json", []byte(daemonJSON), 0o644)
+	}
+	d := &Docker{t: t, dir: m.Path("/tmp"), client: func(args ...string) (string, error) { return m.TryRun("docker", args...) }}
+	// What belongs to this kind of machine is not in the file, which is the test's. The
+	// network is everybody's: dockerd may not touch it.
+	d.Daemon = m.Service("/var/log/dockerd", "dockerd", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--default-ulimit", "nofile=4096:4096")
+	d.await(d.Daemon)
+	t.Cleanup(func() { // else their control groups stay
+		out, err := d.Run("ps", "--all", "--quiet")
+		if ids := strings.Fields(out); err == nil && len(ids) > 0 {
+			out, err = d.Run(append([]string{"rm", "--force"}, ids...)...)
 		}
-		_, err := d.Run("version")
-		return err
+		if err != nil {
+			t.Logf("lab: %v\n%s", err, out)
+		}
 	})
 	return d
 }
 
-func (d *Docker) host() string { return "unix://" + filepath.Join(d.dir, "docker.sock") }
+// CDI is a daemon.json that switches CDI on, as docker before 28.2 needs it.
+const CDI = `{"features": {"cdi": true}}`
+
+// await waits until the daemon answers.
+func (d *Docker) await(daemon interface {
+	Alive() bool
+	Log() string
+}) {
+	d.t.Helper()
+	Eventually(d.t, 30*time.Second, func() error {
+		if !daemon.Alive() {
+			d.t.Fatalf("dockerd ended:\n%s", daemon.Log())
+		}
+		_, err := d.Run("version")
+		return err
+	})
+}
+
+// Restart ends the daemon of a [Machine] and starts it again.
+func (d *Docker) Restart() {
+	d.t.Helper()
+	d.Daemon.Stop("TERM")
+	d.Daemon.Start()
+	d.await(d.Daemon)
+}
 
 // Image makes an image of a container's root file system and gives its name.
 func (d *Docker) Image(c Container) string {
 	d.t.Helper()
 	bundle := c.Bundle(d.t)
 	archive := filepath.Join(d.dir, "rootfs.tar")
-	name := fmt.Sprintf("%s:1", filepath.Base(d.dir))
+	name := strings.ToLower(filepath.Base(bundle)) + ":1"
 	if out, err := run(nil, "", "tar", "-C", filepath.Join(bundle, "rootfs"), "-cf", archive, "."); err != nil {
 		d.t.Fatalf("lab: %v\n%s", err, out)
 	}
 	defer os.Remove(archive)
-	if out, err := d.Run("import", archive, name); err != nil {
+	inside := archive
+	if d.Daemon != nil {
+		inside = "/tmp/rootfs.tar"
+	}
+	if out, err := d.Run("import", inside, name); err != nil {
 		d.t.Fatalf("lab: %v\n%s", err, out)
 	}
 	return name
 }
 
 // Run runs a command of Debian's docker.
-func (d *Docker) Run(args ...string) (string, error) {
-	return run(nil, "", "docker", append([]string{"--host", d.host()}, args...)...)
-}
+func (d *Docker) Run(args ...string) (string, error) { return d.client(args...) }

@@ -16,6 +16,7 @@ import (
 // their commands and by what they answer.
 const (
 	ownProgram     = "github.com/opengmsa/opengmsa/cmd/gmsa"
+	hookProgram    = "github.com/opengmsa/opengmsa/cmd/gmsa-hook"
 	clockedProgram = "github.com/opengmsa/opengmsa/internal/lab/clocked"
 )
 
@@ -167,7 +168,9 @@ func built(pkg string) (string, error) {
 		defer lock.Close()
 		// One that runs may not be written to, but it may be replaced.
 		unfinished := path + ".new"
-		out, err := exec.Command(find("go"), "build", "-o", unfinished, pkg).CombinedOutput()
+		cmd := exec.Command(find("go"), "build", "-o", unfinished, pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 		}

@@ -44,7 +44,11 @@ type Root struct {
 func (n *Net) Root() *Root {
 	n.t.Helper()
 	Need(n.t, "users", "mmdebstrap")
-	dir, err := cachedRoot()
+	suite, err := release()
+	if err != nil {
+		n.t.Fatalf("lab: %v", err)
+	}
+	dir, err := cachedRoot(suite, rootPackages)
 	if err != nil {
 		n.t.Fatalf("lab: make a root file system: %v", err)
 	}
@@ -85,17 +89,14 @@ func (r *Root) WriteFile(path string, content []byte, mode os.FileMode) {
 	r.n.WriteFile(filepath.Join(netRoot, "fs", path), content, mode)
 }
 
-// cachedRoot is the directory of the root file system, which it makes where there is none.
-func cachedRoot() (string, error) {
-	suite, err := release()
-	if err != nil {
-		return "", err
-	}
+// cachedRoot is the directory of a root file system with the packages of a list, which it
+// makes where there is none.
+func cachedRoot(suite, list string) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
-	packages := packageList(rootPackages)
+	packages := packageList(list)
 	sum := sha256.Sum256([]byte(suite + packages))
 	dir := filepath.Join(cache, fmt.Sprintf("root-%x", sum[:6]))
 	lock, err := lockFile(dir+".lock", true)
