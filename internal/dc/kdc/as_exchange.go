@@ -7,7 +7,6 @@ import (
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/krb5"
-	"github.com/opengmsa/opengmsa/krb5/crypto"
 )
 
 // asRefused are the options that make no sense without a ticket: RFC 4120, Section
@@ -139,7 +138,7 @@ func (x *exchange) issueInitial(client, server *account.Account, proof proof) (k
 		PAData: []krb5.PAData{{Type: krb5.PAETypeInfo2, Value: info.Append(nil)}}}
 	enc := x.replyPart(krb5.MsgASRep, part, server, keys.session)
 	enc.KeyExpiration, enc.LastReq = x.passwordNotice(client)
-	enc.PAData = x.encryptedPAData(proof.key)
+	enc.PAData = append(x.requestProof(proof.key), x.replyPAData(adproto.EncDefaultAccounts)...)
 	rep.EncPart, err = x.sealReply(enc, proof.key, krb5.UsageASRepEncPart)
 	rep.EncPart.KVNO = proof.set.KVNO
 	return rep, err
@@ -179,28 +178,3 @@ func (x *exchange) passwordNotice(client *account.Account) (expires time.Time, l
 }
 
 func noLastReq() []krb5.LastReq { return []krb5.LastReq{{}} }
-
-// wantsEncPARep reports whether the client asks for proof that its request came as it
-// was sent: RFC 6806, Section 11.
-func (x *exchange) wantsEncPARep() bool {
-	_, asked := krb5.MethodData(x.req.PAData).Find(krb5.PAReqEncPARep)
-	return asked
-}
-
-// encryptedPAData is the padata in the encrypted part of an AS-REP.
-func (x *exchange) encryptedPAData(key *crypto.Key) []krb5.PAData {
-	if !x.wantsEncPARep() {
-		return nil
-	}
-	sum := krb5.Checksum{Type: key.ChecksumType(), Sum: key.Checksum(krb5.UsageASReqChecksum, x.message)}
-	list := []krb5.PAData{{Type: krb5.PAReqEncPARep, Value: sum.Append(nil)}}
-	if x.req.Body.Options.Has(krb5.OptCanonicalize) {
-		list = append(list, supportedETypes(adproto.EncDefaultAccounts))
-	}
-	return list
-}
-
-// supportedETypes tells what a server understands: [MS-KILE] 2.2.8.
-func supportedETypes(e adproto.EncryptionTypes) krb5.PAData {
-	return krb5.PAData{Type: krb5.PASupportedETypes, Value: []byte{byte(e), byte(e >> 8), byte(e >> 16), byte(e >> 24)}}
-}

@@ -32,12 +32,18 @@ type forger struct {
 	t        testing.TB
 	accounts *account.Accounts
 	server   *Server
-	usec     int // of the last authenticator
+	// send hands a message to the KDC.
+	send func(message []byte, by transport) []byte
+	usec int // of the last authenticator
 }
 
 func newForger(t testing.TB, change func(*Config)) *forger {
 	t.Helper()
-	d := dctest.New(t)
+	return newForgerIn(t, dctest.New(t), change)
+}
+
+func newForgerIn(t testing.TB, d *dctest.Domain, change func(*Config)) *forger {
+	t.Helper()
 	d.Insert(t, dctest.Object{Class: "user", Name: "alice", Password: password})
 	d.Insert(t, dctest.Object{Class: "user", Name: "bob", Password: password})
 	d.Insert(t, dctest.Object{Class: "computer", Name: "web1$", Password: password,
@@ -49,7 +55,11 @@ func newForger(t testing.TB, change func(*Config)) *forger {
 	if change != nil {
 		change(&cfg)
 	}
-	return &forger{Domain: d, t: t, accounts: a, server: New(cfg)}
+	f := &forger{Domain: d, t: t, accounts: a, server: New(cfg)}
+	f.send = func(message []byte, by transport) []byte {
+		return f.server.handle(t.Context(), nil, message, peer, by)
+	}
+	return f
 }
 
 // key is the AES256 key of an account.
@@ -73,7 +83,7 @@ func (f *forger) ask(message []byte) (krb5.KDCRep, *krb5.KRBError) {
 
 func (f *forger) askBy(message []byte, by transport) (krb5.KDCRep, *krb5.KRBError) {
 	f.t.Helper()
-	out := f.server.handle(f.t.Context(), nil, message, peer, by)
+	out := f.send(message, by)
 	if kind, _ := krb5.TypeOf(out); kind == krb5.MsgError {
 		e, err := krb5.ParseKRBError(out)
 		if err != nil {

@@ -71,8 +71,8 @@ func (x *exchange) appendError(dst []byte, err error) []byte {
 	return e.Append(dst)
 }
 
-// statusData is e-data with the NTSTATUS of a refused logon: PA-PW-SALT in METHOD-DATA,
-// [MS-KILE] 2.2.1. Only of an account that is not in good standing the client is told
+// statusData is e-data with the NTSTATUS of a refused logon: KERB-ERROR-DATA, which on the
+// wire is one PA-DATA of type PA-PW-SALT ([MS-KILE] 2.2.1, 2.2.2). Only of an account that is not in good standing the client is told
 // more than the code.
 func statusData(l *account.LogonError) []byte {
 	switch l.Code {
@@ -85,5 +85,5 @@ func statusData(l *account.LogonError) []byte {
 	}
 	const valid = 1 // the status is
 	ext := krb5.ExtError{Status: l.Status, Flags: valid}.Append(nil)
-	return krb5.MethodData{{Type: krb5.PAPWSalt, Value: ext}}.Append(nil)
+	return krb5.ErrorData{Type: krb5.ErrorDataExtended, Value: ext}.Append(nil)
 }

@@ -91,6 +91,7 @@ type exchange struct {
 	now     time.Time
 	message []byte // as it came
 	req     krb5.KDCReq
+	options krb5.PACOptions // that the client asks for
 	// loggedOn is the client of an AS exchange that succeeded, and attempt its logon.
 	attempt  account.Attempt
 	loggedOn *account.Account
@@ -140,6 +141,9 @@ const (
 // answer makes the reply to a request.
 func (x *exchange) answer(kind krb5.MessageType) (rep krb5.KDCRep, err error) {
 	if x.req, err = krb5.ParseKDCReq(x.message); err != nil {
+		return rep, malformed(err)
+	}
+	if x.options, err = x.pacOptions(); err != nil {
 		return rep, malformed(err)
 	}
 	if kind == krb5.MsgASReq {

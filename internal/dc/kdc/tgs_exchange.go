@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -142,13 +141,7 @@ func (x *exchange) issue(shown shownRequest, client, server *account.Account, pa
 		return krb5.KDCRep{}, err
 	}
 	enc := x.replyPart(krb5.MsgTGSRep, part, server, keys.session)
-	if x.req.Body.Options.Has(krb5.OptCanonicalize) {
-		types := server.Encryption
-		if types == 0 {
-			types = adproto.EncDefaultAccounts
-		}
-		enc.PAData = []krb5.PAData{supportedETypes(types)}
-	}
+	enc.PAData = x.replyPAData(server.Encryption)
 	key, usage := shown.session, krb5.UsageTGSRepEncPart
 	if shown.subkey != nil {
 		key, usage = shown.subkey, krb5.UsageTGSRepSubkey
