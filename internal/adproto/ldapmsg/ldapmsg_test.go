@@ -310,9 +310,15 @@ func TestAnswersReadByAnotherImplementation(t *testing.T) {
 		if err != nil || r.AuthzID != "u:x" {
 			t.Errorf("whoami: %v, %v", r, err)
 		}
+		m, err := c.ModifyWithResult(ldap.NewModifyRequest("DC=x", nil))
+		if m == nil || m.Referral != "ldap://y/DC=x" {
+			t.Errorf("referral: %+v, %v", m, err)
+		}
 		return nil
 	}, func(m Message) []byte {
 		switch m.Op {
+		case OpModifyRequest:
+			return AppendResult(nil, m.ID, OpModifyResponse, Result{Code: 10, Referral: "ldap://y/DC=x"})
 		case OpBindRequest:
 			return AppendResult(nil, m.ID, OpBindResponse, Result{Code: 300, MatchedDN: "DC=b", Diagnostic: "because"})
 		case OpExtendedRequest:

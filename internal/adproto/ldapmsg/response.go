@@ -7,6 +7,9 @@ type Result struct {
 	Code       int
 	MatchedDN  string
 	Diagnostic string
+	// Referral is the URL of where to ask instead, with the code of a referral: RFC
+	// 4511, Section 4.1.10. Empty: none.
+	Referral string
 	// Credentials are the server's, in a bind response; nil for none.
 	Credentials []byte
 	// Name and Value are those of an extended response; Value is nil for none.
@@ -62,6 +65,11 @@ func AppendResult(dst []byte, id int32, op Op, r Result, controls ...Control) []
 	dst = appendInteger(dst, tagEnumerated, uint32(r.Code))
 	dst = appendString(dst, tagOctetString, r.MatchedDN)
 	dst = appendString(dst, tagOctetString, r.Diagnostic)
+	if r.Referral != "" {
+		var list mark
+		dst, list = begin(dst, context|constructed|3)
+		dst = end(appendString(dst, tagOctetString, r.Referral), list)
+	}
 	if op == OpBindResponse && r.Credentials != nil {
 		dst = appendString(dst, context|7, r.Credentials)
 	}

@@ -161,12 +161,12 @@ func (s *search) insideOf(parent *object, path []string, yield func(*object, err
 	return s.elsewhere(o) || s.below(o, path[1:], yield)
 }
 
-// elsewhere reports whether an object begins a naming context that a search from above
-// does not enter: the configuration lies below the domain by name only, and only the
-// global catalog has both ([MS-ADTS] 3.1.1.3.1.3). Of the schema there is nothing in
-// the store.
+// elsewhere reports whether an object is of a naming context that a search from above
+// does not enter: the configuration and other domains lie below the domain by name only,
+// and only the global catalog has them all ([MS-ADTS] 3.1.1.3.1.3). Of the schema there
+// is nothing in the store.
 func (s *search) elsewhere(o *object) bool {
-	return !s.globalCatalog && s.isConfiguration(o)
+	return !s.globalCatalog && (s.isConfiguration(o) || rows.Replica(o.Entry))
 }
 
 func (s *search) isConfiguration(o *object) bool {

@@ -18,6 +18,7 @@ const (
 	OperationsError              Code = 1
 	TimeLimitExceeded            Code = 3
 	SizeLimitExceeded            Code = 4
+	Referral                     Code = 10
 	AdminLimitExceeded           Code = 11
 	UnavailableCriticalExtension Code = 12
 	ConfidentialityRequired      Code = 13
@@ -61,6 +62,7 @@ const (
 	Win32OnRDN               Win32 = 0x00002016 // ERROR_DS_CANT_ON_RDN
 	Win32ClassMods           Win32 = 0x00002017 // ERROR_DS_CANT_MOD_OBJ_CLASS
 	Win32Operations          Win32 = 0x00002020 // ERROR_DS_OPERATIONS_ERROR
+	Win32Referral            Win32 = 0x0000202B // ERROR_DS_REFERRAL
 	Win32AdminLimit          Win32 = 0x00002024 // ERROR_DS_ADMIN_LIMIT_EXCEEDED
 	Win32Constraint          Win32 = 0x0000202F // ERROR_DS_CONSTRAINT_VIOLATION
 	Win32Confidentiality     Win32 = 0x0000202D // ERROR_DS_CONFIDENTIALITY_REQUIRED
@@ -95,6 +97,8 @@ type Error struct {
 	Message string
 	// Matched is the name of the nearest object above that exists, with NoSuchObject.
 	Matched string
+	// Referral is the URL of where to ask, with Referral.
+	Referral string
 	// Err is the cause, nil where Message says all.
 	Err error
 }

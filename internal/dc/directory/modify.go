@@ -50,7 +50,7 @@ type modification struct {
 
 // load reads the object of a change by its name.
 func (c *change) load(name string) (*modification, error) {
-	e, err := c.live(name)
+	e, err := c.own(name)
 	if err != nil {
 		return nil, err
 	}

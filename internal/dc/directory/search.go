@@ -366,7 +366,7 @@ func (s *search) probe(p filter.Probe, after dtyp.GUID) func(func(dtyp.GUID, err
 		return s.probeName(p.Key, after)
 	case a.LinkID >= 0:
 		return s.probeLink(p, after)
-	case s.showDeleted && rows.Unique(a):
+	case (s.showDeleted || s.globalCatalog) && rows.Unique(a):
 		return merged(s.table.FindAfter(s.r, a, p.Key, after), s.table.FindBuried(s.r, a, p.Key, after))
 	}
 	return s.table.FindAfter(s.r, a, p.Key, after)

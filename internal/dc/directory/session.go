@@ -194,6 +194,9 @@ func (s *session) find(name string) (*object, error) {
 	if err != nil && !errors.Is(err, rows.ErrNotFound) {
 		return nil, err
 	}
+	if err := s.refer(g, name); err != nil {
+		return nil, err
+	}
 	if err != nil {
 		return nil, s.absent(g, err)
 	}

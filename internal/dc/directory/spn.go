@@ -160,6 +160,9 @@ func (d *draft) otherHolder(spn adproto.SPN) (*rows.Entry, error) {
 		if err == nil && e.GUID != d.e.GUID {
 			return e, nil
 		}
+		if e, err = d.replicaWith("servicePrincipalName", text); e != nil || err != nil {
+			return e, err
+		}
 	}
 	return nil, nil
 }

@@ -36,7 +36,7 @@ type control struct {
 // controls are all that are honoured, and so supportedControl of the rootDSE.
 //
 // Some ask for nothing that would not be done anyway. ManageDsaIT and domain scope
-// forbid referrals, and none are ever sent. Lazy commit allows an answer before the
+// forbid references among the entries that are found, and none are ever sent. Lazy commit allows an answer before the
 // change is on disk. There is no recycle bin: tombstones are all that is deleted, and
 // no link is kept deactivated, so that the two controls about them add nothing.
 var controls = []control{

@@ -68,5 +68,5 @@ func resultOf(err error) ldapmsg.Result {
 		return f.Result
 	}
 	e := directory.AsError(err)
-	return ldapmsg.Result{Code: int(e.Code), MatchedDN: e.Matched, Diagnostic: e.Diagnostic()}
+	return ldapmsg.Result{Code: int(e.Code), MatchedDN: e.Matched, Diagnostic: e.Diagnostic(), Referral: e.Referral}
 }

@@ -258,7 +258,7 @@ func (b *builder) setDescriptor(e, parent *entry, o object, class *schema.Class)
 	if o.value("adminCount") != "" {
 		given = adminSDHolder
 	}
-	if o.dn.EqualFold(b.d.Domain().ConfigurationDN()) {
+	if o.dn.EqualFold(b.d.Domain().ConfigurationDN()) || class.Name == "domainDNS" {
 		parent = nil // a naming context inherits nothing
 	}
 	what := descriptorOf{parent: parent, class: class, given: given}

@@ -73,7 +73,8 @@ func Objects(ctx context.Context, d *directory.Directory, cfg Config) error {
 	if err := b.refer(); err != nil {
 		return fmt.Errorf("make domain: %w", err)
 	}
-	if err := write(ctx, d, b, cfg); err != nil {
+	b.giveKeys(cfg)
+	if err := b.write(ctx); err != nil {
 		return fmt.Errorf("make domain: %w", err)
 	}
 	return nil
@@ -126,8 +127,8 @@ const privateRows = 8
 const rowsPerUpdate = 256
 
 // write stores entries in few updates, then the links between them.
-func write(ctx context.Context, d *directory.Directory, b *builder, cfg Config) error {
-	b.giveKeys(cfg)
+func (b *builder) write(ctx context.Context) error {
+	d := b.d
 	for rest := b.entries; len(rest) > 0; {
 		n, ops := 0, 0
 		for n < len(rest) && ops+rest[n].rows() <= rowsPerUpdate {

@@ -64,7 +64,7 @@ func parseTemplate(text string) ([]object, error) {
 			continue
 		}
 		name, value, ok := strings.Cut(line, ": ")
-		if !ok {
+		if !ok || name != "dn" && len(objects) == 0 {
 			return nil, fmt.Errorf("template: no attribute in %q", line)
 		}
 		if name == "dn" {

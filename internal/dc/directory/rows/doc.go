@@ -5,7 +5,7 @@
 //	c GUID                     nothing; its revision is uSNCreated
 //	d parent-GUID RDN          the entry of that name below the parent
 //	i attribute key GUID       nothing; an entry with that value, its name too, and a
-//	                           tombstone with one that is unique among the living
+//	                           tombstone or replica with one that is unique among others
 //	u attribute key            the only entry with that value
 //	f link source target data  a link, forward, in the order of its targets
 //	b link target source data  the same link, backward

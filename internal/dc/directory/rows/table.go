@@ -89,6 +89,22 @@ func Deleted(e *Entry) bool {
 	return false
 }
 
+// Replica reports whether an entry is of another domain of the forest, of which the
+// global catalog has a copy that others write: its instanceType is without IT_WRITE
+// ([MS-ADTS] 2.2.15). Names of accounts are unique in a domain only, and no account of
+// another domain may be taken for one of this: like a tombstone, a replica holds no
+// unique values.
+func Replica(e *Entry) bool {
+	const write = 4
+	for a, v := range e.Values {
+		if a.Name == "instanceType" && len(v) == 1 {
+			n, err := schema.ParseNumber(v[0], 32)
+			return err == nil && n&write == 0
+		}
+	}
+	return false
+}
+
 func entryKey(g dtyp.GUID) []byte   { return append([]byte{'e'}, g[:]...) }
 func createdKey(g dtyp.GUID) []byte { return append([]byte{'c'}, g[:]...) }
 
@@ -278,7 +294,8 @@ func (t *Table) FindAfter(r store.Reader, a *schema.Attribute, key []byte, after
 	return findMany(r, a, key, after)
 }
 
-// FindBuried is FindAfter for the tombstones that had a value of a unique attribute.
+// FindBuried is FindAfter for those that have a value of a unique attribute without
+// holding it: tombstones and replicas.
 func (t *Table) FindBuried(r store.Reader, a *schema.Attribute, key []byte, after dtyp.GUID) iter.Seq2[dtyp.GUID, error] {
 	return findMany(r, a, key, after)
 }

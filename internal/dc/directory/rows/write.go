@@ -109,7 +109,7 @@ func indexRows(e *Entry) (map[string]indexRow, error) {
 	if e == nil {
 		return rows, nil
 	}
-	deleted := Deleted(e)
+	holds := !Deleted(e) && !Replica(e)
 	for a, values := range e.Values {
 		if !Indexed(a) {
 			continue
@@ -119,7 +119,7 @@ func indexRows(e *Entry) (map[string]indexRow, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", a.Name, err)
 			}
-			if Unique(a) && !deleted {
+			if Unique(a) && holds {
 				rows[string(valuePrefix('u', a, key))] = indexRow{a, v, true}
 				continue
 			}
