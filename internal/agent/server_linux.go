@@ -457,6 +457,7 @@ func (s server) lease(e *entry) *agentapi.Lease {
 		Id: e.ID.String(), Directory: e.dir.Path(), CredentialSpec: e.Spec,
 		Uid: e.Owner.UID, Gid: e.Owner.GID, Mode: uint32(e.Owner.Mode), Keytab: e.Options.Keytab, Isolated: e.Options.Isolated,
 		Unit: e.Unit.Name, OnRotate: e.Options.OnRotate, Created: timestamppb.New(e.Created), Environment: map[string]string{},
+		Container: e.Container,
 	}
 	if !e.Workload.IsZero() {
 		l.Process = &agentapi.Process{Pid: int32(e.Workload.PID), StartTime: e.Workload.Start}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -68,6 +69,9 @@ func (f *fakeAgent) ListLeases(_ context.Context, r *agentapi.ListLeasesRequest)
 	l := &agentapi.Lease{
 		Id: fmt.Sprintf("%032d", n), Accounts: []*agentapi.Account{fakeAccount()}, Uid: 1000, Gid: 100,
 		Process: &agentapi.Process{Pid: 4711}, Created: moment(),
+	}
+	if n == 1 {
+		l.Container = strings.Repeat("0123abcd", 8)
 	}
 	next := strconv.Itoa(n + 1)
 	if n == 2 {

@@ -199,10 +199,20 @@ func workload(l *agentapi.Lease) string {
 	switch {
 	case l.GetUnit() != "":
 		return l.GetUnit()
+	case l.GetContainer() != "":
+		return "container " + shortID(l.GetContainer())
 	case l.GetProcess().GetPid() != 0:
 		return fmt.Sprintf("process %d", l.GetProcess().GetPid())
 	}
 	return "until removed"
+}
+
+// shortID is a container's name as engines list it: 12 digits of the 64.
+func shortID(name string) string {
+	if len(name) == 64 {
+		return name[:12]
+	}
+	return name
 }
 
 func (a *app) leaseShow() *cobra.Command {
