@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -23,6 +26,23 @@ type ApacheConfig struct {
 	Keytab string   // of the service; the user below must be able to read it
 	User   string   // runs the server's children, www-data by default
 	Env    []string // of the server, such as KRB5_CONFIG
+}
+
+// WebServer starts a web server of the domain for the test. Its service account is the
+// computer www$, which it makes where the domain has none.
+func WebServer(t testing.TB, dc *DC) *Apache {
+	t.Helper()
+	Need(t, "root", "apache2", "mod_auth_gssapi")
+	host := "www." + dc.DNSDomain
+	account, err := user.Lookup("www-data")
+	dc.must(t, err)
+	uid, err := strconv.Atoi(account.Uid)
+	dc.must(t, err)
+	b, err := os.ReadFile(dc.serviceKeytab(t, "www", "HTTP/"+host))
+	dc.must(t, err)
+	keytab := filepath.Join(dc.Dir, "www.keytab") // where every user comes to
+	dc.must(t, errors.Join(os.WriteFile(keytab, b, 0o600), os.Chown(keytab, uid, -1)))
+	return ApacheNegotiate(t, ApacheConfig{Host: host, Keytab: keytab, User: account.Username, Env: dc.Env()})
 }
 
 // ApacheNegotiate starts a web server for the test.

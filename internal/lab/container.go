@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,4 +189,33 @@ func (c Container) spec() map[string]any {
 		spec["hooks"] = c.Hooks
 	}
 	return spec
+}
+
+// clockLibrary is where a container has libfaketime.
+const clockLibrary = "/usr/lib/libfaketime.so.1"
+
+// Clocked gives a container this domain's clock: a library of its image, variables and a
+// mount. Without [DC.SetClock] it is the machine's.
+func (d *DC) Clocked(t testing.TB, c Container) Container {
+	t.Helper()
+	if d.clock == "" {
+		return c
+	}
+	library, err := os.ReadFile(find("libfaketime"))
+	d.must(t, err)
+	const mount = "/usr/lib/clock"
+	c.Files = with(c.Files, clockLibrary, string(library))
+	c.Mounts = with(c.Mounts, mount, filepath.Dir(d.clock))
+	c.Env = append(append(c.Env[:len(c.Env):len(c.Env)], d.fakeEnv()...), "LD_PRELOAD="+clockLibrary, "FAKETIME_TIMESTAMP_FILE="+mount+"/"+filepath.Base(d.clock))
+	return c
+}
+
+// with is a map with one more entry.
+func with(m map[string]string, key, value string) map[string]string {
+	m = maps.Clone(m)
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
 }

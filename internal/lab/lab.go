@@ -81,6 +81,7 @@ var packages = map[string]string{
 	"slapd":           "slapd",
 	"slappasswd":      "slapd",
 	"setsid":          "util-linux",
+	"ssh":             "openssh-client",
 	"strace":          "strace",
 	"smbclient":       "smbclient",
 	"smbd":            "samba",

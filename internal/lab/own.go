@@ -20,6 +20,31 @@ const (
 	clockedProgram = "github.com/opengmsa/opengmsa/internal/lab/clocked"
 )
 
+// Program is the path of gmsa, built for the tests of this process.
+func Program(t testing.TB) string { return mustBuild(t, ownProgram) }
+
+// BuildHook is the path of gmsa-hook as it is shipped, in a directory that is root's alone.
+func BuildHook(t testing.TB) string { return mustBuild(t, hookProgram) }
+
+func mustBuild(t testing.TB, pkg string) string {
+	t.Helper()
+	Need(t, "go")
+	path, err := built(pkg)
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return path
+}
+
+// OwnProgram is the path of gmsa with this controller's clock, and its environment.
+func (d *DC) OwnProgram(t testing.TB) (path string, env []string) {
+	t.Helper()
+	if d.clock == "" {
+		return Program(t), nil
+	}
+	return mustBuild(t, clockedProgram), []string{"CLOCK=" + d.clock}
+}
+
 // OwnConfig says what kind of controller of our own a test needs. The zero value is the
 // shared one.
 type OwnConfig struct {
@@ -82,8 +107,7 @@ func (d *DC) makeOwn(program string) (err error) {
 	}
 	d.CAFile, d.KRB5Config = d.ownData()+"/ca.pem", d.ownData()+"/krb5.conf"
 	if d.cfg.Clock {
-		d.clock = d.Dir + "/clock"
-		if err := d.setClock(0); err != nil {
+		if err := d.makeClock(); err != nil {
 			return err
 		}
 	}
@@ -169,9 +193,8 @@ func built(pkg string) (string, error) {
 		// One that runs may not be written to, but it may be replaced.
 		unfinished := path + ".new"
 		cmd := exec.Command(find("go"), "build", "-o", unfinished, pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
-		out, err := cmd.CombinedOutput()
-		if err != nil {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as they are shipped, for containers too
+		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 		}
 		return path, os.Rename(unfinished, path)

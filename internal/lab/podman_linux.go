@@ -2,7 +2,6 @@ package lab
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -101,16 +100,4 @@ func CDIDirectory(t testing.TB, file string) string {
 		lock.Close()
 	})
 	return dir
-}
-
-// BuildHook builds gmsa-hook as it is shipped, in a directory that is root's alone.
-func BuildHook(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "gmsa-hook")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/opengmsa/opengmsa/cmd/gmsa-hook")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build gmsa-hook: %v\n%s", err, out)
-	}
-	return path
 }

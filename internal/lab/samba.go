@@ -205,8 +205,7 @@ func (d *DC) open(snapshot string) (err error) {
 		return err
 	}
 	if d.cfg.Clock {
-		d.clock = d.Dir + "/clock"
-		if err := d.setClock(0); err != nil {
+		if err := d.makeClock(); err != nil {
 			return err
 		}
 	}
@@ -398,6 +397,16 @@ func (d *DC) FreezeClock(t testing.TB, at time.Time) {
 
 // frozen is how libfaketime reads a time at which the clock stands, in local time.
 const frozen = time.DateTime
+
+// makeClock makes the clock's file, in a directory of its own: containers have that, and
+// nothing else of the controller's.
+func (d *DC) makeClock() error {
+	d.clock = d.Dir + "/clock/offset"
+	if err := os.Mkdir(filepath.Dir(d.clock), 0o755); err != nil {
+		return err
+	}
+	return d.setClock(0)
+}
 
 func (d *DC) setClock(offset time.Duration) error {
 	return d.writeClock(fmt.Sprintf("%+.6f", offset.Seconds()))

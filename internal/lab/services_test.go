@@ -2,8 +2,6 @@ package lab_test
 
 import (
 	"os"
-	"os/user"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -65,12 +63,7 @@ func TestPostgresKnowsItsClientByItsTicket(t *testing.T) {
 
 func TestApacheNamesItsClient(t *testing.T) {
 	dc := lab.Samba(t, lab.SambaConfig{})
-	dc.AddComputer(t, "www")
-	dc.Replace(t, "www$", "servicePrincipalName", "http/www.contoso.com")
-	keytab := dc.Keytab(t, "www")
-	giveTo(t, "www-data", keytab)
-
-	web := lab.ApacheNegotiate(t, lab.ApacheConfig{Host: "www.contoso.com", Keytab: keytab, Env: dc.Env()})
+	web := lab.WebServer(t, dc)
 	cc := "KRB5CCNAME=FILE:" + dc.Kinit(t, "web1$", lab.ComputerPassword("web1"))
 	out, err := web.Curl(t, append(dc.Env(), cc))
 	if err != nil || !strings.Contains(out, "X-Remote-User: web1$@CONTOSO.COM") || !strings.Contains(out, "served") {
@@ -78,27 +71,5 @@ func TestApacheNamesItsClient(t *testing.T) {
 	}
 	if out, err := web.Curl(t, append(dc.Env(), "KRB5CCNAME=FILE:/nonexistent")); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without a ticket: %v\n%s", err, out)
-	}
-}
-
-// giveTo makes the user the owner of a file and of the way to it.
-func giveTo(t *testing.T, name, file string) {
-	t.Helper()
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(file, uid, -1); err != nil {
-		t.Fatal(err)
-	}
-	for dir := file; len(dir) > len(os.TempDir()); {
-		dir = dir[:strings.LastIndexByte(dir, '/')]
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
