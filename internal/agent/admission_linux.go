@@ -38,9 +38,13 @@ type whom struct {
 // first request: a connection that just closes looks like an agent that is not
 // there.
 type admission struct {
-	own    peer.Namespaces
-	log    *slog.Logger
-	quotas func() config.Quotas
+	own peer.Namespaces
+	// identify is who connected: peer.Of, but for callers that may be containers.
+	identify func(*net.UnixConn, peer.Namespaces) (*peer.Process, error)
+	// rootOnly refuses everybody but root of the host.
+	rootOnly bool
+	log      *slog.Logger
+	quotas   func() config.Quotas
 
 	mu          sync.Mutex
 	connections map[whom]int
@@ -49,7 +53,7 @@ type admission struct {
 }
 
 func newAdmission(own peer.Namespaces, log *slog.Logger, quotas func() config.Quotas) *admission {
-	return &admission{own: own, log: log, quotas: quotas, connections: map[whom]int{}, requests: map[whom]int{}}
+	return &admission{own: own, identify: peer.Of, log: log, quotas: quotas, connections: map[whom]int{}, requests: map[whom]int{}}
 }
 
 // caller is the identity of a connection; gRPC hands it to every request on it.
@@ -93,7 +97,7 @@ func (a *admission) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthIn
 		return nil, nil, fmt.Errorf("a %s connection has no peer credentials", conn.LocalAddr().Network())
 	}
 	c := caller{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
-	p, err := peer.Of(unixConn, a.own)
+	p, err := a.identify(unixConn, a.own)
 	leave := func() {
 		if p != nil {
 			p.Close()
@@ -112,6 +116,9 @@ func (a *admission) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthIn
 	}
 	if p != nil {
 		c.Process = p
+	}
+	if a.rootOnly && c.refused == nil && !c.HostRoot() {
+		c.refused = denied(errors.New("this socket is root's alone"))
 	}
 	release, over := a.connect(c.whom())
 	if release == nil {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -57,6 +59,10 @@ type Config struct {
 	SystemdUnits string
 	// Hooks is where container runtimes' hooks call; nil: nowhere. Run closes it.
 	Hooks *net.UnixListener
+	// Tasks is where a launcher of tasks calls, which may be a container as root of
+	// the host; nil: nowhere. Run closes it. TaskService puts what it calls there.
+	Tasks       *net.UnixListener
+	TaskService func(grpc.ServiceRegistrar, *Agent)
 	// Publish makes container engines know these devices and no others; nil: nobody
 	// is told. It is called whenever they may have changed, one call at a time.
 	Publish func([]Device) error
@@ -205,7 +211,7 @@ func makeUnits(dir string) error {
 
 // use makes a configuration the one in force.
 func (a *Agent) use(c config.Config) {
-	a.settings.Store(&settings{resolver: resolver{cfg: c, identities: a.cfg.Identities}, policy: policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules}})
+	a.settings.Store(&settings{resolver: resolver{cfg: c, identities: a.cfg.Identities}, policy: policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules, Tasks: c.ECS.Accounts}})
 }
 
 // resolveAgain finds the accounts of a lease of the journal under the present
@@ -217,6 +223,10 @@ func (a *Agent) resolveAgain(l lease.Lease) ([]target, account.Profile, error) {
 	profile, err := profileOf(l.Options, set.cfg)
 	if err != nil {
 		return nil, account.Profile{}, err
+	}
+	if l.Reader != "" {
+		targets, err := a.readerTargets(set, l)
+		return targets, profile, err
 	}
 	if l.Spec != "" {
 		if s := a.specs.find(l.Spec); s != nil && s.err == nil {
@@ -298,6 +308,7 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		{"socket", old.Socket == next.Socket && old.SocketMode == next.SocketMode},
 		{"containers.hook_socket, hook and cdi_directory", old.Containers.HookSocket == next.Containers.HookSocket &&
 			old.Containers.Hook == next.Containers.Hook && old.Containers.CDIDirectory == next.Containers.CDIDirectory},
+		{"ecs.socket and directory", old.ECS.Socket == next.ECS.Socket && old.ECS.Directory == next.ECS.Directory},
 		{"leases", old.Leases == next.Leases},
 		{"state_directory", old.StateDirectory == next.StateDirectory},
 		{"event_log", old.EventLog == next.EventLog},
@@ -385,8 +396,16 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	if a.cfg.Hooks != nil {
 		work.run(working, "hooks", func(ctx context.Context) error { return a.serveHooks(ctx, a.cfg.Hooks) })
 	}
-	s := a.grpcServer()
+	s := grpcServer(a.admission)
+	agentapi.RegisterAgentServer(s, server{a: a})
+	servers := map[net.Listener]*grpc.Server{}
 	for _, l := range listeners {
+		servers[l] = s
+	}
+	if a.cfg.Tasks != nil {
+		servers[a.cfg.Tasks] = a.taskServer()
+	}
+	for l, s := range servers {
 		work.run(working, "serve on "+l.Addr().String(), func(context.Context) error { return s.Serve(l) })
 	}
 	a.publish()
@@ -394,9 +413,7 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	<-serving.Done()
 	a.cfg.Notify("STOPPING=1")
 
-	timer := time.AfterFunc(drainTime, s.Stop)
-	s.GracefulStop()
-	timer.Stop()
+	drain(slices.Collect(maps.Values(servers)))
 	cause := context.Cause(serving)
 	work.end(cause)
 	identities.end(cause)
@@ -408,10 +425,23 @@ func (a *Agent) Run(ctx context.Context, listeners ...net.Listener) error {
 	return err
 }
 
-func (a *Agent) grpcServer() *grpc.Server {
-	s := grpc.NewServer(
-		grpc.Creds(a.admission),
-		grpc.UnaryInterceptor(a.admission.intercept),
+// drain ends servers when their requests in flight are finished, or after drainTime.
+func drain(servers []*grpc.Server) {
+	timer := time.AfterFunc(drainTime, func() {
+		for _, s := range servers {
+			s.Stop()
+		}
+	})
+	defer timer.Stop()
+	for _, s := range servers {
+		s.GracefulStop()
+	}
+}
+
+func grpcServer(callers *admission) *grpc.Server {
+	return grpc.NewServer(
+		grpc.Creds(callers),
+		grpc.UnaryInterceptor(callers.intercept),
 		grpc.MaxRecvMsgSize(agentapi.MaxMessage),
 		grpc.MaxSendMsgSize(agentapi.MaxMessage),
 		grpc.MaxHeaderListSize(16<<10),
@@ -423,8 +453,6 @@ func (a *Agent) grpcServer() *grpc.Server {
 		grpc.NumStreamWorkers(uint32(4*runtime.NumCPU())),
 		grpc.WriteBufferSize(8<<10),
 	)
-	agentapi.RegisterAgentServer(s, server{a: a})
-	return s
 }
 
 // close gives up what the leases hold, and leaves the leases.

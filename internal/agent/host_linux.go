@@ -51,6 +51,11 @@ func ListenHooks(c config.Config) (*net.UnixListener, error) {
 	return listen(hookapi.Network, c.Containers.HookSocket, 0o600)
 }
 
+// ListenTasks opens the socket of the ECS agent, which is root's alone.
+func ListenTasks(c config.Config) (*net.UnixListener, error) {
+	return listen("unix", c.ECS.Socket, 0o600)
+}
+
 func listen(network, path string, mode os.FileMode) (*net.UnixListener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)

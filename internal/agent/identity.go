@@ -58,6 +58,17 @@ type StandaloneKeeper interface {
 	Abandon(name string) error
 }
 
+// Readers are [Identities] that also use a user whose password somebody brings.
+type Readers interface {
+	// Admit tries the password, and makes the user an identity of its domain. A later
+	// password of the same user takes the place of the one before.
+	Admit(context.Context, lease.Reader) (Identity, error)
+	// Reader is a user that was admitted.
+	Reader(user, domain string) (Identity, error)
+	// Dismiss forgets a user and its password.
+	Dismiss(user, domain string)
+}
+
 // maxSPNs bounds the services whose tickets a caller may ask for ahead of use.
 const maxSPNs = 16
 
@@ -154,29 +165,34 @@ func (r resolver) domain(dns, netbios string) (string, error) {
 }
 
 func (r resolver) target(name, domain string, portable *credspec.HostAccountConfig) (target, error) {
-	bare, err := credspec.BareName(name)
-	if err != nil {
-		return target{}, usage("account %q: %v", name, err)
-	}
 	id, err := r.identities.Identity(domain, portable)
 	if err != nil {
 		return target{}, err
+	}
+	t, err := r.read(name, domain, id)
+	if portable != nil {
+		t.plugin = portable.PluginGUID
+	}
+	return t, err
+}
+
+// read is an account that an identity reads.
+func (r resolver) read(name, domain string, id Identity) (target, error) {
+	bare, err := credspec.BareName(name)
+	if err != nil {
+		return target{}, usage("account %q: %v", name, err)
 	}
 	d := r.cfg.Domains[domain]
 	services, err := serviceNames(d.PrefetchSPNs)
 	if err != nil {
 		return target{}, err
 	}
-	t := target{
+	return target{
 		account:  lease.Account{Name: bare, Domain: domain},
 		key:      account.Key{Realm: d.Realm, Name: strings.ToLower(bare) + "$", Host: id.Host},
 		identity: id,
 		services: services,
-	}
-	if portable != nil {
-		t.plugin = portable.PluginGUID
-	}
-	return t, nil
+	}, nil
 }
 
 // serviceNames reads service principal names as Kerberos names.

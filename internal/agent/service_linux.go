@@ -35,12 +35,15 @@ func Serve(ctx context.Context, cfg Config) error {
 		closeListeners(listeners)
 		return err
 	}
+	if cfg.Config.ECS.Socket != "" {
+		if cfg.Tasks, err = ListenTasks(cfg.Config); err != nil {
+			closeListeners(append(listeners, cfg.Hooks))
+			return err
+		}
+	}
 	a, err := New(cfg)
 	if err != nil {
-		closeListeners(listeners)
-		if cfg.Hooks != nil {
-			cfg.Hooks.Close()
-		}
+		closeListeners(append(listeners, cfg.Hooks, cfg.Tasks))
 		return err
 	}
 	hup := make(chan os.Signal, 1)

@@ -12,12 +12,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/opengmsa/opengmsa/internal/agent"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/identity"
 	"github.com/opengmsa/opengmsa/internal/deliver/cdi"
+	"github.com/opengmsa/opengmsa/internal/deliver/ecs"
 	"github.com/opengmsa/opengmsa/internal/event"
+	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
 )
 
@@ -88,7 +91,7 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 	identities := identity.New(identity.Options{Log: log, Now: a.env.Now})
 	err = agent.Serve(ctx, agent.Config{
 		Config: cfg, Load: load, Identities: identities, Events: events, Log: log, Version: buildVersion().Version, Now: a.env.Now,
-		Publish: publisher(cfg.Containers),
+		Publish: publisher(cfg.Containers), TaskService: taskService(cfg.ECS, log),
 	})
 	// Being told to end is how a service ends.
 	if errors.Is(err, context.Canceled) {
@@ -98,6 +101,17 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 		return failure(Failed, err).hint("gmsa agent status")
 	}
 	return err
+}
+
+// taskService is what the Amazon ECS agent calls.
+func taskService(c config.ECS, log *slog.Logger) func(grpc.ServiceRegistrar, *agent.Agent) {
+	return func(r grpc.ServiceRegistrar, a *agent.Agent) {
+		s := ecs.Server{Guard: a, Directory: c.Directory, Owner: lease.Owner{UID: c.UID, GID: c.GID, Mode: fs.FileMode(c.Mode)}}
+		if err := s.Sweep(); err != nil {
+			log.Error("directories of ECS", slog.Any("error", err))
+		}
+		ecs.RegisterCredentialsFetcherServiceServer(r, s)
+	}
 }
 
 // publisher writes the devices of containers where the engines look for them.

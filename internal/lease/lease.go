@@ -12,8 +12,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"time"
+
+	"github.com/opengmsa/opengmsa/secret"
 )
 
 // MountPoint is where a container sees its lease's directory.
@@ -172,6 +175,9 @@ type Lease struct {
 	// identity that reads the passwords; empty for the host's own. The plug-in's
 	// input, which may be a password, stays in the spec alone.
 	Plugin string `json:"plugin,omitempty"`
+	// Reader names the user that reads the passwords if whoever asked for the lease
+	// brought one: USER@DOMAIN; its password is kept in memory alone.
+	Reader string `json:"reader,omitempty"`
 	Owner  Owner  `json:"owner"`
 	// Creator is the uid of the process that asked for the lease, against
 	// whose quota it counts.
@@ -186,6 +192,20 @@ type Lease struct {
 	Options   Options   `json:"options,omitzero"`
 	Created   time.Time `json:"created"`
 }
+
+// Reader is a user that reads managed passwords in the place of the host.
+type Reader struct {
+	User string
+	// Domain is the DNS name of the user's domain, in lower case.
+	Domain   string
+	Password secret.Bytes
+}
+
+// String is USER@DOMAIN, which is no secret.
+func (r Reader) String() string { return r.User + "@" + r.Domain }
+
+// Format keeps fmt from looking into r.
+func (r Reader) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 // CCachePath is the path by which Kerberos programs are told of the credential cache
 // in a lease's directory. Heimdal, which Samba's programs carry, opens no cache whose

@@ -139,6 +139,15 @@ func (r *Root) Remove(id ID) error {
 	return nil
 }
 
+// Alias gives a file at the top of a lease's directory a second name there, for
+// programs that look for it under that one.
+func (r *Root) Alias(id ID, alias, file string) error {
+	if err := r.dir.below(id.String()).symlink(dataLink+"/"+file, alias); err != nil {
+		return fmt.Errorf("lease %s: %w", id, err)
+	}
+	return nil
+}
+
 // maxFile bounds what [Root.Read] reads, in bytes.
 const maxFile = 1 << 20
 

@@ -61,6 +61,8 @@ type Config struct {
 	Rules []policy.Rule `yaml:"rules"`
 	// Containers says which credential specs the containers of this host may use.
 	Containers Containers `yaml:"containers"`
+	// ECS serves the Amazon ECS agent.
+	ECS ECS `yaml:"ecs"`
 	// OnRotate are commands that a lease may ask for by name.
 	OnRotate map[string]Command `yaml:"on_rotate"`
 
@@ -99,6 +101,25 @@ type Containers struct {
 	// CDIDirectory is where the devices of the published specs are written for the
 	// engines; "none" writes none.
 	CDIDirectory string `yaml:"cdi_directory"`
+}
+
+// ECS is the interface of Amazon's credentials-fetcher, for the Amazon ECS agent. Its
+// caller is a container itself, as root: whoever has the socket may use the accounts
+// below, which is why there is none by default.
+type ECS struct {
+	// Socket is where the ECS agent calls; empty serves nobody. credentials-fetcher's
+	// own is /var/credentials-fetcher/socket/credentials_fetcher.sock.
+	Socket string `yaml:"socket"`
+	// Directory has a directory of links for each of its leases.
+	Directory string `yaml:"directory"`
+	// Accounts are the sAMAccountNames without '$' that it may use, with the
+	// wildcards of path.Match.
+	Accounts []string `yaml:"accounts"`
+	// UID and GID own the tickets, which are readable as Mode says: 0400 or 0440.
+	// The interface does not say as whom a task runs.
+	UID  uint32   `yaml:"uid"`
+	GID  uint32   `yaml:"gid"`
+	Mode FileMode `yaml:"mode"`
 }
 
 // Quotas bound what callers can make the agent do. They hold for each user of
@@ -239,6 +260,7 @@ func Default() Config {
 			"/var/lib/docker/credentialspecs", "/var/lib/docker/CredentialSpecs",
 		},
 		StateDirectory: "/var/lib/gmsa/agent",
+		ECS:            ECS{Directory: "/var/credentials-fetcher/krbdir", Mode: 0o400},
 		Containers:     Containers{Hook: "/usr/libexec/gmsa/gmsa-hook", CDIDirectory: "/etc/cdi"},
 		EventLog:       EventLog{Path: "/var/log/gmsa/ccg.jsonl", MaxSize: 4 << 20, MaxFiles: 5, Journal: true},
 		Tickets:        Tickets{DomainMaximum: 10 * time.Hour, InFlight: 32},

@@ -68,12 +68,16 @@ rules:
 on_rotate:
   x: {command: [reload]}
 event_log: {path: ccg.jsonl}
+ecs: {socket: ecs.sock, mode: 0644}
 `
 	_, err := Parse([]byte(text))
 	if err == nil {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
+		`ecs.socket: "ecs.sock" is not an absolute path`,
+		`ecs.accounts: the ECS agent may use no account`,
+		`ecs: mode of a lease's files must be 0400 or 0440`,
 		`sokcet: unknown key in line 3; known are containers, credential_specs, `,
 		`socket: "agent.sock" is not an absolute path`,
 		`quotas.connections: want at least 1`,

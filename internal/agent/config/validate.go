@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/internal/agent/plugin"
 	"github.com/opengmsa/opengmsa/internal/agent/policy"
+	"github.com/opengmsa/opengmsa/internal/lease"
 )
 
 // faults collects what is wrong, in the order of the file's keys.
@@ -57,7 +59,8 @@ func (c Config) Validate() error {
 	}
 	f = append(f, plugin.Check(c.Plugins)...)
 	c.Containers.validate(&f)
-	if err := (policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules}).Validate(); err != nil {
+	c.ECS.validate(&f)
+	if err := (policy.Policy{Rules: c.Rules, Containers: c.Containers.Rules, Tasks: c.ECS.Accounts}).Validate(); err != nil {
 		f = append(f, err)
 	}
 	for _, name := range sortedKeys(c.OnRotate) {
@@ -78,6 +81,17 @@ func (c Containers) validate(f *faults) {
 	f.absolute("containers.hook", c.Hook, false)
 	if c.CDIDirectory != "none" {
 		f.absolute("containers.cdi_directory", c.CDIDirectory, false)
+	}
+}
+
+func (e ECS) validate(f *faults) {
+	f.absolute("ecs.socket", e.Socket, true)
+	f.absolute("ecs.directory", e.Directory, false)
+	if e.Socket != "" && len(e.Accounts) == 0 {
+		f.add("ecs.accounts", "the ECS agent may use no account: name some")
+	}
+	if err := (lease.Owner{UID: e.UID, GID: e.GID, Mode: fs.FileMode(e.Mode)}).Validate(); err != nil {
+		f.add("ecs", "%v", err)
 	}
 }
 

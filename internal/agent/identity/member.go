@@ -26,7 +26,7 @@ type member struct {
 	source source
 	opt    Options
 
-	standalone standaloneStore
+	standalone standaloneStore // none for a reader
 	// changing is held while the password of a standalone account is read, changed or
 	// adopted, and the domain is asked about it: two changes at once would lose one.
 	changing sync.Mutex
@@ -56,7 +56,7 @@ func (m *member) ReadPassword(ctx context.Context, name string, hint account.Rea
 		p, err = s.ManagedPassword(ctx, parsed, ad.Hint{Avoid: hint.Avoid})
 		return err
 	})
-	if errors.Is(err, ad.ErrNotGMSA) {
+	if errors.Is(err, ad.ErrNotGMSA) && m.standalone.dir != "" {
 		r, err := m.readStandalone(ctx, name, parsed)
 		if err != nil {
 			return account.Reading{}, explain(err, "")

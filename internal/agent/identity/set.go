@@ -61,11 +61,11 @@ type Set struct {
 
 var _ agent.Identities = (*Set)(nil)
 
-// memberKey names an identity: the host's own in a domain, or a plug-in's with
-// one input. The input may be a password, so only its hash is kept.
+// memberKey names an identity: the host's own in a domain, a plug-in's with one
+// input, or a reader's. The input may be a password, so only its hash is kept.
 type memberKey struct {
-	domain, plugin string
-	input          [sha256.Size]byte
+	domain, plugin, reader string
+	input                  [sha256.Size]byte
 }
 
 // New makes an empty set.
@@ -100,6 +100,12 @@ func (s *Set) Configure(cfg config.Config) error {
 	}
 	changedPlugins := !reflect.DeepEqual(s.cfg.Plugins, cfg.Plugins)
 	for key, m := range s.members {
+		if to := domains[key.domain]; key.reader != "" && to != nil {
+			if to != m.domain {
+				s.members[key] = s.moveReader(m, to)
+			}
+			continue
+		}
 		sameHost := reflect.DeepEqual(s.cfg.Domains[key.domain].Host, cfg.Domains[key.domain].Host)
 		if domains[key.domain] != m.domain || key.plugin == "" && !sameHost || key.plugin != "" && changedPlugins {
 			// Accounts that still hold it go on with it until they are asked again.
@@ -149,7 +155,7 @@ func (s *Set) Identity(domain string, portable *credspec.HostAccountConfig) (age
 	defer s.mu.Unlock()
 	d, known := s.cfg.Domains[domain]
 	if !known {
-		return agent.Identity{}, &agentapi.Failure{Kind: agentapi.Kind_KIND_USAGE, Message: fmt.Sprintf("domain %q is not configured on this host", domain)}
+		return agent.Identity{}, notConfigured(domain)
 	}
 	key := memberKey{domain: domain}
 	if portable != nil {
@@ -168,7 +174,15 @@ func (s *Set) Identity(domain string, portable *credspec.HostAccountConfig) (age
 		}
 		s.members[key] = m
 	}
-	return agent.Identity{Domain: m, Host: m.source.principal(), Plugin: m.source.plugin(), Realm: m.realm}, nil
+	return m.identity(), nil
+}
+
+func notConfigured(domain string) error {
+	return &agentapi.Failure{Kind: agentapi.Kind_KIND_USAGE, Message: fmt.Sprintf("domain %q is not configured on this host", domain)}
+}
+
+func (m *member) identity() agent.Identity {
+	return agent.Identity{Domain: m, Host: m.source.principal(), Plugin: m.source.plugin(), Realm: m.realm}
 }
 
 // source is what a credential spec names, or the host's own.

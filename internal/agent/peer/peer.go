@@ -51,6 +51,11 @@ func (n Namespaces) Check(o Namespaces) error {
 	return fmt.Errorf("%w: %s", ErrForeign, strings.Join(differ, ", "))
 }
 
+// CheckUser is Check for the user namespace alone.
+func (n Namespaces) CheckUser(o Namespaces) error {
+	return n.Check(Namespaces{User: o.User, PID: n.PID, Mount: n.Mount})
+}
+
 // IDRange is Count consecutive ids from First on.
 type IDRange struct {
 	First, Count uint32

@@ -39,6 +39,16 @@ type Process struct {
 // Of identifies the process that connected. It returns ErrForeign for one that
 // is not on this host, and ErrGone for one that ended meanwhile.
 func Of(conn *net.UnixConn, own Namespaces) (*Process, error) {
+	return identify(conn, own.Check)
+}
+
+// OfContainer is Of for a caller that may be in a container, as long as its user
+// namespace is the host's: root of a namespace of its own is nobody here.
+func OfContainer(conn *net.UnixConn, own Namespaces) (*Process, error) {
+	return identify(conn, own.CheckUser)
+}
+
+func identify(conn *net.UnixConn, check func(Namespaces) error) (*Process, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -71,7 +81,7 @@ func Of(conn *net.UnixConn, own Namespaces) (*Process, error) {
 		return nil, err
 	}
 	p.UID, p.GID = cred.Uid, cred.Gid
-	if err := own.Check(p.Namespaces); err != nil {
+	if err := check(p.Namespaces); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -81,6 +81,9 @@ type Policy struct {
 	// Containers publish credential specs to the containers of this host; without
 	// any, none is published.
 	Containers []ContainerRule
+	// Tasks are the accounts that the launcher of tasks may use, with the wildcards
+	// of path.Match.
+	Tasks []string
 }
 
 // Grant is what a policy gives.
@@ -118,6 +121,16 @@ func (p Policy) Decide(s Subject, r Request) (Grant, error) {
 		}
 	}
 	return Grant{}, fmt.Errorf("%w: %s", ErrDenied, reason)
+}
+
+// DecideTask answers for the launcher of tasks: every account must be one of its.
+func (p Policy) DecideTask(accounts []string) error {
+	for _, a := range accounts {
+		if !matchAny(lower(p.Tasks), strings.ToLower(strings.TrimSuffix(a, "$"))) {
+			return fmt.Errorf("%w: ecs.accounts has no %q", ErrDenied, a)
+		}
+	}
+	return nil
 }
 
 // ownsIDs holds security 5: a lease belongs to the caller or to an id that the
@@ -190,6 +203,11 @@ func (p Policy) Validate() error {
 	}
 	for i, r := range p.Containers {
 		faults = append(faults, r.faults(i)...)
+	}
+	for _, pattern := range p.Tasks {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			faults = append(faults, fmt.Errorf("ecs.accounts: %q is not a pattern", pattern))
+		}
 	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
