@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -179,6 +180,7 @@ func (s *Session) Members(ctx context.Context, group string, nested bool) ([]Obj
 	return members, err
 }
 
+// members are those of the domain, and those of others that the global catalog shows.
 func (d *desk) members(ctx context.Context, group string, nested bool) ([]Object, error) {
 	f := adproto.Equal("memberOf", group)
 	if nested {
@@ -188,7 +190,24 @@ func (d *desk) members(ctx context.Context, group string, nested bool) ([]Object
 		}
 		f = adproto.InChain("memberOf", dn)
 	}
-	return d.objects(ctx, d.names.Base.String(), f)
+	members, err := d.objects(ctx, d.names.Base.String(), f)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := d.others(ctx, f, objectAttrs...)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		o, err := parseObject(e)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(members, func(m Object) bool { return m.GUID == o.GUID }) {
+			members = append(members, o)
+		}
+	}
+	return members, nil
 }
 
 // objects searches for objects below base.

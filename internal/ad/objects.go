@@ -82,7 +82,7 @@ func attributesOf(e *ldap.Entry) (Attributes, error) {
 func (s *Session) SetObject(ctx context.Context, name string, changes ...Change) (Object, error) {
 	var o Object
 	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) (err error) {
-		if o, err = d.lookup(ctx, name); err != nil {
+		if o, err = d.here(ctx, name); err != nil {
 			return err
 		}
 		for _, c := range changes {

@@ -49,7 +49,8 @@ func kindFilter(k Kind) adproto.Filter {
 }
 
 // Lookup finds one object by anything that names it: NAME with or without $,
-// DOMAIN\NAME, a UPN, a SID, a GUID or a distinguished name.
+// DOMAIN\NAME, a UPN, a SID, a GUID or a distinguished name. All but a bare NAME may be
+// those of an object of another domain of the forest.
 func (s *Session) Lookup(ctx context.Context, text string) (Object, error) {
 	var o Object
 	err := s.at(ctx, locate.Any, func(ctx context.Context, d *desk) (err error) {
@@ -61,6 +62,15 @@ func (s *Session) Lookup(ctx context.Context, text string) (Object, error) {
 
 // lookup is Lookup; kinds narrow it down where a name would be ambiguous.
 func (d *desk) lookup(ctx context.Context, text string, kinds ...Kind) (Object, error) {
+	o, err := d.here(ctx, text, kinds...)
+	if errors.Is(err, ErrNotFound) || isReferral(err) {
+		return d.abroad(ctx, text, kinds, err)
+	}
+	return o, err
+}
+
+// here is lookup for an object of this domain.
+func (d *desk) here(ctx context.Context, text string, kinds ...Kind) (Object, error) {
 	e, err := d.entry(ctx, text, objectAttrs, kinds...)
 	if err != nil {
 		return Object{}, err
@@ -132,6 +142,11 @@ func (d *desk) one(ctx context.Context, text string, f adproto.Filter, attribute
 	if err != nil {
 		return nil, err
 	}
+	return choose(text, d.s.d.Name(), entries, prefer, kinds)
+}
+
+// choose is the one of the entries that is meant, of those that are of the kinds.
+func choose(text, where string, entries []*ldap.Entry, prefer []string, kinds []Kind) (*ldap.Entry, error) {
 	if len(kinds) > 0 {
 		entries = slices.DeleteFunc(entries, func(e *ldap.Entry) bool {
 			return !slices.Contains(kinds, kindOf(e.GetEqualFoldAttributeValues("objectClass")))
@@ -148,7 +163,7 @@ func (d *desk) one(ctx context.Context, text string, f adproto.Filter, attribute
 	slices.SortStableFunc(entries, func(a, b *ldap.Entry) int { return cmp.Compare(rank(a), rank(b)) })
 	switch {
 	case len(entries) == 0:
-		return nil, fmt.Errorf("%s: %w in %s", text, ErrNotFound, d.s.d.Name())
+		return nil, fmt.Errorf("%s: %w in %s", text, ErrNotFound, where)
 	case len(entries) > 1 && rank(entries[0]) == rank(entries[1]):
 		return nil, fmt.Errorf("%s: %w: %q and %q", text, ErrAmbiguous, entries[0].DN, entries[1].DN)
 	}

@@ -184,6 +184,7 @@ var win32Failures = map[uint32]failure{
 	0x5:                       {"access denied", "check the rights of the account on this object"},
 	0x52d:                     {"the password does not meet the domain's policy", "use a longer or more varied password"},
 	dsOperationsError:         {"the directory could not do it", ""},
+	0x202b:                    {"another domain of the forest has the object", "ask that domain: --domain NAME"},
 	0x2028:                    {"a stronger authentication is required", "use sealing or TLS"},
 	dsConfidentialityRequired: {"this attribute is given out over encrypted connections only", "use sealing or TLS"},
 	0x202f:                    {"a constraint of the directory is violated", ""},
