@@ -104,7 +104,7 @@ func checkName(e *rows.Entry) error {
 func (c *change) requestedClass(attributes []Attribute) (schema.ObjectClass, error) {
 	var names []string
 	for _, at := range attributes {
-		if strings.EqualFold(at.Name, "objectClass") {
+		if a, err := c.described(at.Name); err == nil && a == c.known.objectClass {
 			for _, v := range at.Values {
 				names = append(names, string(v))
 			}

@@ -109,7 +109,7 @@ func (c *change) modify(q ModifyRequest) error {
 	}
 	for _, step := range []func() error{
 		m.settleClasses, func() error { return m.check(attributes) }, m.validate,
-		m.settle, m.settlePassword, m.checkEnabled, m.write,
+		m.settle, func() error { return m.settlePassword(attributes) }, m.checkEnabled, m.write,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -309,11 +309,11 @@ func (m *modification) applyPassword(change Change) error {
 }
 
 // settlePassword sets the password that the changes brought: a replacement is a reset,
-// a deletion with an addition a change.
-func (m *modification) settlePassword() error {
+// a deletion with an addition a change. attributes are those of the changes.
+func (m *modification) settlePassword(attributes []*schema.Attribute) error {
 	changing, resetting := false, false
-	for _, change := range m.request.Changes {
-		if strings.EqualFold(change.Name, "unicodePwd") {
+	for i, change := range m.request.Changes {
+		if attributes[i].Name == "unicodePwd" {
 			changing = changing || change.Op != ChangeReplace
 			resetting = resetting || change.Op == ChangeReplace
 		}
