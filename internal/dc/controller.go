@@ -192,7 +192,7 @@ func (c *Controller) services(s *Sockets) (run []func(context.Context) error) {
 	kerberos := kdc.New(kdc.Config{Accounts: c.accounts, Policy: c.cfg.Kerberos, Log: c.cfg.Log, Rand: c.cfg.Rand})
 	kpasswd := kpasswdd.New(kpasswdd.Config{Directory: c.directory, Accounts: c.accounts, Replay: replay.New(0, 0), Log: c.cfg.Log, Rand: c.cfg.Rand})
 	ping := cldapd.New(cldapd.Config{Directory: c.directory, Addresses: s.Addresses, Log: c.cfg.Log})
-	ldap := ldapd.New(ldapd.Config{Directory: c.directory, Accounts: c.accounts, Ping: ping.Answer,
+	ldap := ldapd.New(ldapd.Config{Directory: c.directory, Accounts: c.accounts, ChangePassword: c.accounts.ChangePassword, Ping: ping.Answer,
 		Certificate: c.certificates(s).Get, ChannelBinding: c.cfg.ChannelBinding, Log: c.cfg.Log, Now: c.cfg.Now, Rand: c.cfg.Rand})
 	for _, l := range s.streams {
 		serve := [...]func(context.Context, net.Listener) error{

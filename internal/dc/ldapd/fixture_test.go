@@ -63,7 +63,7 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 	cert := f.certificate(t)
 	ping := cldapd.New(cldapd.Config{Directory: f.Directory})
 	cfg := Config{
-		Directory: f.Directory, Accounts: f.accounts, Ping: ping.Answer,
+		Directory: f.Directory, Accounts: f.accounts, ChangePassword: f.accounts.ChangePassword, Ping: ping.Answer,
 		Certificate: func() (*tls.Certificate, error) { return cert, nil },
 		Log:         slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:         f.Clock.Now, Rand: rand.Reader,

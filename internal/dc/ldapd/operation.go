@@ -2,6 +2,8 @@ package ldapd
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/opengmsa/opengmsa/internal/adproto/ldapmsg"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
@@ -68,7 +70,19 @@ func (c *conn) modify(ctx context.Context, m ldapmsg.Message, o options) error {
 	for i, ch := range w.Changes {
 		q.Changes[i] = directory.Change{Op: directory.ChangeOp(ch.Op), Attribute: directory.Attribute(ch.Attribute)}
 	}
-	return c.s.cfg.Directory.Modify(ctx, c.caller, q)
+	change := func() error { return c.s.cfg.Directory.Modify(ctx, c.caller, q) }
+	if slices.ContainsFunc(q.Changes, c.isOldPassword) {
+		return c.s.cfg.ChangePassword(ctx, q.DN, c.caller.From, change)
+	}
+	return change()
+}
+
+// isOldPassword reports whether a change is one half of a change of a password by
+// whoever knows it: the old one, which is deleted ([MS-ADTS] 3.1.1.3.1.5.1).
+func (c *conn) isOldPassword(ch directory.Change) bool {
+	name, _, _ := strings.Cut(ch.Name, ";")
+	a, ok := c.s.cfg.Directory.Schema().Attribute(name) // which has an OID too
+	return ok && a.Name == "unicodePwd" && ch.Op == directory.ChangeDelete
 }
 
 func (c *conn) modifyDN(ctx context.Context, m ldapmsg.Message) error {

@@ -112,6 +112,9 @@ type Config struct {
 	Directory *directory.Directory
 	// Accounts says who asks. Required.
 	Accounts Accounts
+	// ChangePassword lets the password of an object be changed by whoever knows the old
+	// one, and counts wrong ones as those of binds. Required.
+	ChangePassword func(ctx context.Context, object string, from netip.AddrPort, change func() error) error
 	// Ping answers a netlogon ping with the value of its attribute; ok is false where
 	// the ping is not for this domain. nil: none is answered.
 	Ping func(p adproto.Ping, from netip.Addr) (reply []byte, ok bool)
@@ -145,8 +148,8 @@ type Server struct {
 
 // New makes a server. It panics if a required field of cfg is missing.
 func New(cfg Config) *Server {
-	if cfg.Directory == nil || cfg.Accounts == nil || cfg.Now == nil || cfg.Rand == nil {
-		panic("ldapd: Directory, Accounts, Now and Rand are required")
+	if cfg.Directory == nil || cfg.Accounts == nil || cfg.ChangePassword == nil || cfg.Now == nil || cfg.Rand == nil {
+		panic("ldapd: Directory, Accounts, ChangePassword, Now and Rand are required")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
