@@ -104,8 +104,9 @@ func (m *modification) parent() (access.Object, error) {
 	return m.protected(e), nil
 }
 
-// deletable refuses to delete what the domain cannot do without: [MS-ADTS]
-// 3.1.1.5.5.3.
+// deletable refuses to delete what the domain cannot do without ([MS-ADTS]
+// 3.1.1.5.5.3), and root keys to all but those who may make them: passwords are
+// derived from them.
 func (m *modification) deletable() error {
 	switch {
 	case m.e.Parent.IsZero() || m.isHead():
@@ -114,6 +115,8 @@ func (m *modification) deletable() error {
 		return unwilling("the object is protected from deletion")
 	case m.flag(m.e, "isCriticalSystemObject"):
 		return unwilling("the object is critical to the system")
+	case m.isRootKey():
+		return m.mayRootKey()
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/kds"
 	"github.com/opengmsa/opengmsa/internal/dc/provision"
+	"github.com/opengmsa/opengmsa/secdesc"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -214,8 +215,44 @@ func TestRootKeys(t *testing.T) {
 	if got := result(d.rename(d.admin, dn, "CN="+dtyp.GUID{1}.String(), "")); got != "53 2035" {
 		t.Errorf("another id: %s", got)
 	}
+	// A descriptor that lets the administrators of the domain do everything changes nothing.
+	for _, dn := range []string{dn, rootKeys} {
+		d.changeDescriptor(dn, func(sd *secdesc.SecurityDescriptor) {
+			sd.DACL.ACEs = append(sd.DACL.ACEs, secdesc.ACE{Mask: secdesc.MapGeneric(secdesc.GenericAll), SID: contoso.SID.Child(dtyp.RIDDomainAdmins)})
+		})
+	}
+	d.log.take()
+	for what, c := range map[string]struct {
+		caller directory.Caller
+		dn     string
+		tree   bool
+		want   string
+	}{
+		"removed in the clear":                               {plain, dn, false, "13 202D"},
+		"removed without Enterprise Admins":                  {domainAdmin, dn, false, "50 2098"},
+		"removed with all others, without Enterprise Admins": {domainAdmin, rootKeys, true, "50 2098"},
+		"removed with all others, in the clear":              {plain, rootKeys, true, "13 202D"},
+	} {
+		if got := result(d.delete(c.caller, c.dn, c.tree)); got != c.want {
+			t.Errorf("%s: %s, want %s", what, got, c.want)
+		}
+	}
+	if got := result(d.modify(domainAdmin, dn, "replace: msKds-UseStartTime: 0")); got != "50 2098" {
+		t.Errorf("changed without Enterprise Admins: %s", got)
+	}
+	for _, e := range d.log.take() {
+		if e.Error == "" || e.Kind != audit.KindDelete && e.Kind != audit.KindModify {
+			t.Errorf("the audit was told %+v", e)
+		}
+	}
+	if n := len(d.Ring().Keys()); n != 2 {
+		t.Fatalf("%d keys are left by those who may not remove them", n)
+	}
 	if err := d.delete(d.admin, dn, false); err != nil {
 		t.Fatal(err)
+	}
+	if got := d.log.take(); len(got) != 1 || got[0].Kind != audit.KindDelete || got[0].Error != "" || got[0].Object != dn {
+		t.Errorf("the audit was told %+v", got)
 	}
 	if n := len(d.Ring().Keys()); n != 1 {
 		t.Errorf("%d keys after one was removed", n)
