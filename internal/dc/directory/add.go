@@ -61,7 +61,7 @@ func (c *change) newAddition(q AddRequest) (*addition, error) {
 	if err != nil || len(dn) == 0 || len(dn[0]) != 1 {
 		return nil, &Error{Code: InvalidDNSyntax, Win32: Win32InvalidDN, Message: "a name that is no distinguished name", Err: err}
 	}
-	parent, err := c.own(dn.Parent().String())
+	parent, err := c.target(dn.Parent().String())
 	if err != nil {
 		return nil, err
 	}

@@ -170,6 +170,49 @@ func TestNothingTellsOfWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestNoChangeTellsOfWhatCannotBeSeen: an object that the caller does not see is not there
+// for any operation, in the words of one that is not.
+func TestNoChangeTellsOfWhatCannotBeSeen(t *testing.T) {
+	h := newHome(t)
+	alice := h.Caller(t, "alice")
+	closed := "OU=Closed," + domainDN
+	h.add(closed, "organizationalUnit")
+	h.add("OU=hidden,"+closed, "organizationalUnit")
+	h.protect(closed, "O:DAG:DAD:P(A;;RPRC;;;AU)") // which lists nothing to alice
+	h.protect("OU=hidden,"+closed, "O:DAG:DAD:P(A;;GA;;;DA)")
+	for name, try := range map[string]func(dn string) error{
+		"search": func(dn string) error {
+			_, _, err := h.search(alice, request(t, dn, directory.ScopeBase, "(objectClass=*)"))
+			return err
+		},
+		"compare": func(dn string) error { _, err := h.Compare(t.Context(), alice, dn, "ou", []byte("hidden")); return err },
+		"modify": func(dn string) error {
+			return h.Modify(t.Context(), alice, directory.ModifyRequest{DN: dn, Changes: []directory.Change{
+				{Op: directory.ChangeReplace, Attribute: directory.Attribute{Name: "objectGUID", Values: [][]byte{{1}}}}}})
+		},
+		"delete": func(dn string) error { return h.Delete(t.Context(), alice, directory.DeleteRequest{DN: dn}) },
+		"delete tree": func(dn string) error {
+			return h.Delete(t.Context(), alice, directory.DeleteRequest{DN: dn, Tree: true})
+		},
+		"rename": func(dn string) error {
+			return h.ModifyDN(t.Context(), alice, directory.ModifyDNRequest{DN: dn, NewRDN: "CN=wrong", DeleteOldRDN: true})
+		},
+		"move there": func(dn string) error {
+			return h.ModifyDN(t.Context(), alice, directory.ModifyDNRequest{DN: aliceDN, NewRDN: "CN=alice", DeleteOldRDN: true, NewSuperior: dn})
+		},
+		"add below": func(dn string) error {
+			return h.Add(t.Context(), alice, directory.AddRequest{DN: "CN=x," + dn, Attributes: []directory.Attribute{{Name: "objectClass", Values: [][]byte{[]byte("domainDNS")}}}})
+		},
+	} {
+		for _, dn := range []string{"OU=hidden," + closed, "OU=nobody," + closed, "OU=x,OU=hidden," + closed} {
+			e := directory.AsError(try(dn))
+			if e.Code != directory.NoSuchObject || e.Matched != closed {
+				t.Errorf("%s %s: %v, matched %q", name, dn, e, e.Matched)
+			}
+		}
+	}
+}
+
 func TestSortingByWhatCannotBeReadIsNoOrder(t *testing.T) {
 	h := newHome(t)
 	alice := h.Caller(t, "alice")

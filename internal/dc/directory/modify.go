@@ -50,7 +50,7 @@ type modification struct {
 
 // load reads the object of a change by its name.
 func (c *change) load(name string) (*modification, error) {
-	e, err := c.own(name)
+	e, err := c.target(name)
 	if err != nil {
 		return nil, err
 	}

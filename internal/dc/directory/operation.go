@@ -95,17 +95,64 @@ func (c *change) live(name string) (*rows.Entry, error) {
 	return e, nil
 }
 
+// target is own for an object that the caller asks to change or to put something below.
+// One that the caller cannot see is not there, as for a search: the error of a right that
+// is missing would tell of it. What a value names is found by live alone, so that a member
+// that was hidden can still be removed.
+func (c *change) target(name string) (*rows.Entry, error) {
+	e, err := c.own(name)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := c.sees(e)
+	if err == nil && !seen {
+		err = c.noSuchObject(e.Parent, fmt.Errorf("%s cannot be seen: %w", e.GUID, rows.ErrNotFound))
+	}
+	return e, err
+}
+
+// sees reports whether the object is there for the caller, as session.visible does, in the
+// state that this transaction has made.
+func (c *change) sees(e *rows.Entry) (bool, error) {
+	if c.caller.Controller {
+		return true, nil
+	}
+	if !e.Parent.IsZero() {
+		parent, err := c.Get(e.Parent)
+		if err != nil {
+			return false, err
+		}
+		if !c.protected(parent).Lists(c.caller.Token) {
+			return false, nil
+		}
+	}
+	o := c.newObject(e)
+	readable := func(a *schema.Attribute) bool {
+		return access.Object{SD: o.sd, Class: o.class, SID: o.sid}.Readable(c.caller.Token, a)
+	}
+	return readable(c.known.objectClass) || slices.ContainsFunc(o.stored, readable) ||
+		readable(c.known.name) || readable(c.known.objectGUID), nil
+}
+
 // noSuchObject is the error of a name that nothing has; nearest is the object above
-// it that exists.
+// it that exists, of which the client is told the nearest one that it can see.
 func (c *change) noSuchObject(nearest dtyp.GUID, err error) error {
 	if !errors.Is(err, rows.ErrNotFound) {
 		return err
 	}
 	result := &Error{Code: NoSuchObject, Win32: Win32ObjectNotFound, Message: "no such object", Err: err}
-	if e, err := c.Get(nearest); err == nil {
-		if dn, err := c.DN(e); err == nil {
-			result.Matched = dn.String()
+	for range maxDepth {
+		e, err := c.Get(nearest)
+		if err != nil {
+			break // there is none, or its absence is all that is known
 		}
+		if seen, err := c.sees(e); err == nil && seen {
+			if dn, err := c.DN(e); err == nil {
+				result.Matched = dn.String()
+			}
+			break
+		}
+		nearest = e.Parent
 	}
 	return result
 }

@@ -41,7 +41,7 @@ func (c *change) modifyDN(q ModifyDNRequest) error {
 	if q.NewSuperior == "" {
 		return m.write()
 	}
-	parent, err := c.own(q.NewSuperior)
+	parent, err := c.target(q.NewSuperior)
 	if err != nil {
 		return err
 	}
