@@ -157,8 +157,9 @@ func (m *modification) mayWrite(a *schema.Attribute) error {
 }
 
 // validatedWrites are the rights by any of which an attribute may be written if what is
-// written is valid: [MS-ADTS] 5.1.3.2.2. That of dNSHostName is a property set too, of
-// which msDS-AdditionalDnsHostName is.
+// written is valid: [MS-ADTS] 5.1.3.2.2. That of dNSHostName, which every machine has, does
+// not stand for msDS-AdditionalDnsHostName, although that is of the property set with the
+// same GUID: SPNs follow from those names, and nothing ties them to the machine.
 func validatedWrites(a *schema.Attribute) []dtyp.GUID {
 	switch a.Name {
 	case "servicePrincipalName":
@@ -166,7 +167,7 @@ func validatedWrites(a *schema.Attribute) []dtyp.GUID {
 	case "dNSHostName":
 		return []dtyp.GUID{writeDNSHostName}
 	case "msDS-AdditionalDnsHostName":
-		return []dtyp.GUID{writeAdditionalNames, writeDNSHostName}
+		return []dtyp.GUID{writeAdditionalNames}
 	case "member":
 		return []dtyp.GUID{writeSelfMembership}
 	}

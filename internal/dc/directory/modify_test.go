@@ -174,31 +174,42 @@ func TestPermissiveModify(t *testing.T) {
 func TestValidatedWrites(t *testing.T) {
 	d := people(t)
 	machine := d.Caller(t, "web1$")
-	for _, c := range []struct {
-		dn, line string
-		ok       bool
-	}{
-		{web1, "replace: servicePrincipalName: HTTP/web1", true},
-		{web1, "add: servicePrincipalName: HTTP/WEB1.contoso.com", true},
-		{web1, "add: servicePrincipalName: MSSQLSvc/web1.contoso.com:1433", true},
-		{web1, "add: servicePrincipalName: host/web2", false},
-		{web1, "add: servicePrincipalName: ldap/web1.contoso.com/contoso.com", false},
-		{web1, "replace: dNSHostName: WEB1.contoso.com", true},
-		{web1, "replace: dNSHostName: dc1.contoso.com", false},
-		{web1, "replace: dNSHostName: web1.fabrikam.com", false},
-		{web1, "add: msDS-AdditionalDnsHostName: www.contoso.com", true},
-		{web1, "add: msDS-AdditionalDnsHostName: www.fabrikam.com", false},
-		{web1, "add: servicePrincipalName: HTTP/www.contoso.com", true},
-		{web1, "delete: servicePrincipalName", true},
-		{web1, "replace: sAMAccountName: web9$", false},
-		{web1, "replace: userAccountControl: 8192", false},
-		{web1, "replace: msDS-AllowedToDelegateTo: host/dc1", false},
-		{webapp, "replace: servicePrincipalName: HTTP/webapp01.contoso.com", false},
-		{alice, "replace: servicePrincipalName: HTTP/web1", false},
+	const may, not, other = "0", "50 2098", "19 202F"
+	for _, c := range []struct{ dn, line, want string }{
+		{web1, "replace: servicePrincipalName: HTTP/web1", may},
+		{web1, "add: servicePrincipalName: HTTP/WEB1.contoso.com", may},
+		{web1, "add: servicePrincipalName: MSSQLSvc/web1.contoso.com:1433", may},
+		{web1, "add: servicePrincipalName: host/web2", other},
+		{web1, "add: servicePrincipalName: ldap/web1.contoso.com/contoso.com", other},
+		{web1, "replace: dNSHostName: WEB1.contoso.com", may},
+		{web1, "replace: dNSHostName: dc1.contoso.com", other},
+		{web1, "replace: dNSHostName: web1.fabrikam.com", other},
+		// It would have any name's SPNs by way of such a name.
+		{web1, "add: msDS-AdditionalDnsHostName: www.contoso.com", not},
+		{web1, "add: servicePrincipalName: HTTP/www.contoso.com", other},
+		{web1, "delete: servicePrincipalName", may},
+		{web1, "replace: sAMAccountName: web9$", not},
+		{web1, "replace: userAccountControl: 8192", not},
+		{web1, "replace: msDS-AllowedToDelegateTo: host/dc1", not},
+		{webapp, "replace: servicePrincipalName: HTTP/webapp01.contoso.com", not},
+		{alice, "replace: servicePrincipalName: HTTP/web1", not},
 	} {
-		err := d.modify(machine, c.dn, c.line)
-		if c.ok && err != nil || !c.ok && result(err) != "50 2098" {
-			t.Errorf("%s at %s: %v", c.line, c.dn, err)
+		if got := result(d.modify(machine, c.dn, c.line)); got != c.want {
+			t.Errorf("%s at %s: %s, want %s", c.line, c.dn, got, c.want)
+		}
+	}
+	// By a right of its own, and with suffixes that the domain allows.
+	d.grant(web1, machine.SID, "80863791-dbe9-4eb8-837e-7f0ab55d9ac7", true)
+	d.mustModify("DC=contoso,DC=com", "replace: msDS-AllowedDNSSuffixes: web.contoso.com")
+	for _, c := range []struct{ line, want string }{
+		{"add: msDS-AdditionalDnsHostName: www.contoso.com", other},
+		{"add: msDS-AdditionalDnsHostName: a.www.web.contoso.com", other},
+		{"add: msDS-AdditionalDnsHostName: www.web.contoso.com", may},
+		{"add: servicePrincipalName: HTTP/www.web.contoso.com", may},
+		{"replace: dNSHostName: web1.web.contoso.com", may},
+	} {
+		if got := result(d.modify(machine, web1, c.line)); got != c.want {
+			t.Errorf("%s by the right to: %s, want %s", c.line, got, c.want)
 		}
 	}
 }

@@ -210,27 +210,32 @@ func (d *draft) validDNSHostName(values [][]byte) (bool, error) {
 	}), nil
 }
 
-// validAdditionalNames is the same for msDS-AdditionalDnsHostName, whose names need
-// only lie in the domain ([MS-ADTS] 3.1.1.5.3.1.1.3).
+// validAdditionalNames reports whether a machine may write its msDS-AdditionalDnsHostName
+// by the validated write: any label, a dot, and a suffix that msDS-AllowedDNSSuffixes has
+// ([MS-ADTS] 3.1.1.5.3.1.1.3).
 func (d *draft) validAdditionalNames(values [][]byte) (bool, error) {
-	suffixes, err := d.dnsSuffixes()
+	suffixes, err := d.allowedSuffixes()
 	if err != nil || !d.isMachine() {
 		return false, err
 	}
 	return !slices.ContainsFunc(values, func(v []byte) bool {
-		return !slices.ContainsFunc(suffixes, func(s string) bool {
-			return strings.HasSuffix(strings.ToLower(string(v)), "."+strings.ToLower(s))
-		})
+		label, suffix, _ := strings.Cut(string(v), ".")
+		return label == "" || !slices.ContainsFunc(suffixes, func(s string) bool { return strings.EqualFold(suffix, s) })
 	}), nil
 }
 
 // dnsSuffixes are the domain's DNS name and what msDS-AllowedDNSSuffixes adds to it.
 func (c *change) dnsSuffixes() ([]string, error) {
+	suffixes, err := c.allowedSuffixes()
+	return append([]string{c.domain.DNSName}, suffixes...), err
+}
+
+// allowedSuffixes is msDS-AllowedDNSSuffixes of the domain.
+func (c *change) allowedSuffixes() (suffixes []string, err error) {
 	head, err := c.head()
 	if err != nil {
 		return nil, err
 	}
-	suffixes := []string{c.domain.DNSName}
 	for _, v := range head.Values[c.mustAttribute("msDS-AllowedDNSSuffixes")] {
 		suffixes = append(suffixes, string(v))
 	}
