@@ -270,6 +270,7 @@ func (a *addition) takeDescriptor(value []byte) error {
 		return a.require(false, "the audit list of the object")
 	}
 	a.given = &sd
+	a.noteReaders()
 	return nil
 }
 

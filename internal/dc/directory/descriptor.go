@@ -96,6 +96,11 @@ func (m *modification) writeDescriptor(value []byte) error {
 	}
 	changed := merge(*is, given, parts)
 	next := access.Create(access.NewObject{Parent: parent, Class: m.object.Class, Given: &changed, Owner: is.Owner, Group: is.Group})
+	// Whoever can neither read nor write a part would learn by trying whether it is so.
+	known := m.object.Parts(m.caller.Token, parts) | m.object.WritableParts(m.caller.Token, parts)
+	if err := m.require(known == parts, "the descriptor of the object"); err != nil {
+		return err
+	}
 	return m.replaceDescriptor(*is, next)
 }
 
@@ -143,8 +148,8 @@ func (m *modification) replaceDescriptor(is, next secdesc.SecurityDescriptor) er
 	if err := m.require(may == parts, "the descriptor of the object"); err != nil {
 		return err
 	}
-	if m.isGMSA() && parts&(adproto.SDOwner|adproto.SDDACL) != 0 {
-		m.kinds = append(m.kinds, audit.KindReaders)
+	if parts&(adproto.SDOwner|adproto.SDDACL) != 0 {
+		m.noteReaders()
 	}
 	b, err := next.Append(nil)
 	if err != nil {
@@ -212,12 +217,19 @@ func (r *Reader) pending() (guids []dtyp.GUID, err error) {
 // below an object that is done inherits from it as it is now. What is to be done is
 // noted by the transaction that changed the descriptor, so that a crash loses nothing;
 // [Open] goes on with it.
+//
+// A gMSA that inherits other entries than before has other readers, perhaps: the audit is
+// told of each.
 func (d *Directory) Inherit(ctx context.Context) error {
+	return d.inheritFor(ctx, Caller{Controller: true})
+}
+
+func (d *Directory) inheritFor(ctx context.Context, c Caller) error {
 	var pending []dtyp.GUID
 	err := d.View(ctx, func(r *Reader) (err error) { pending, err = r.pending(); return err })
 	for _, g := range pending {
 		if err == nil {
-			err = d.inheritBelow(ctx, g)
+			err = d.inheritBelow(ctx, c, g)
 		}
 		if err == nil {
 			err = d.Update(ctx, func(w *Writer) error { return w.inherited(g) })
@@ -231,8 +243,8 @@ func (d *Directory) Inherit(ctx context.Context) error {
 
 // inheritNow does what a change of a descriptor has put off, for the client that made
 // the change and waits for it.
-func (d *Directory) inheritNow(ctx context.Context) error {
-	if err := d.Inherit(ctx); err != nil {
+func (d *Directory) inheritNow(ctx context.Context, c Caller) error {
+	if err := d.inheritFor(ctx, c); err != nil {
 		return AsError(err)
 	}
 	return nil
@@ -248,7 +260,7 @@ func (w *Writer) inherited(g dtyp.GUID) error {
 	return rows.SetMeta(w.tx, metaInherit, appendGUIDs(nil, rest))
 }
 
-func (d *Directory) inheritBelow(ctx context.Context, top dtyp.GUID) error {
+func (d *Directory) inheritBelow(ctx context.Context, c Caller, top dtyp.GUID) error {
 	for next := []dtyp.GUID{top}; len(next) > 0; {
 		at := next[0]
 		next = next[1:]
@@ -258,8 +270,13 @@ func (d *Directory) inheritBelow(ctx context.Context, top dtyp.GUID) error {
 			return err
 		}
 		for batch := range slices.Chunk(children, heirsPerUpdate) {
-			if err := d.Update(ctx, func(w *Writer) error { return w.reinherit(batch) }); err != nil {
+			var changed []audit.Event
+			err := d.Update(ctx, func(w *Writer) (err error) { changed, err = w.reinherit(batch); return err })
+			if err != nil {
 				return err
+			}
+			for _, e := range changed {
+				d.record(c, &change{event: e}, nil)
 			}
 		}
 		next = append(next, children...)
@@ -278,37 +295,49 @@ func collect(seq iter.Seq2[dtyp.GUID, error]) (guids []dtyp.GUID, err error) {
 	return guids, nil
 }
 
-// reinherit computes what objects inherit from where they are now.
-func (w *Writer) reinherit(heirs []dtyp.GUID) error {
+// reinherit computes what objects inherit from where they are now, and gives the events of
+// gMSAs whose descriptor is another one.
+func (w *Writer) reinherit(heirs []dtyp.GUID) (changed []audit.Event, err error) {
 	for _, g := range heirs {
 		e, err := w.Get(g)
 		if errors.Is(err, rows.ErrNotFound) || err == nil && rows.Deleted(e) {
 			continue // it went meanwhile
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := w.inherit(e); err != nil {
-			return err
+		class, err := w.classes(e)
+		if err != nil {
+			return nil, err
 		}
+		other, err := w.inherit(e, class.Structural().GUID)
+		if err != nil {
+			return nil, err
+		}
+		if !other || !class.Has(classGMSA) {
+			continue
+		}
+		dn, err := w.DN(e)
+		if err != nil {
+			return nil, err
+		}
+		changed = append(changed, audit.Event{Kind: audit.KindReaders, Object: dn.String(), GUID: g, Attributes: []string{"nTSecurityDescriptor"}})
 	}
-	return nil
+	return changed, nil
 }
 
-func (w *Writer) inherit(e *rows.Entry) error {
-	class, err := w.classes(e)
-	if err != nil {
-		return err
-	}
+// inherit writes the descriptor that an object of the class has now, and reports whether
+// it had another.
+func (w *Writer) inherit(e *rows.Entry, class dtyp.GUID) (other bool, err error) {
 	parent, err := w.heritage(e)
 	if err != nil {
-		return err
+		return false, err
 	}
-	b, err := access.Reinherit(*w.descriptor(e), parent, class.Structural().GUID).Append(nil)
+	b, err := access.Reinherit(*w.descriptor(e), parent, class).Append(nil)
 	if err != nil || bytes.Equal(b, w.value(e, "nTSecurityDescriptor")) {
-		return err
+		return false, err
 	}
 	changed := e.Clone()
 	w.set(changed, "nTSecurityDescriptor", b)
-	return w.Replace(changed)
+	return true, w.Replace(changed)
 }

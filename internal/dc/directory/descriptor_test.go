@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -132,7 +134,10 @@ func TestDescriptorParts(t *testing.T) {
 	}
 	write(caller, listed, adproto.SDDACL, "50 2098")
 	write(caller, owned, adproto.SDOwner, "50 2098")
-	write(caller, is, 0, "0") // nothing changes
+	shown := is
+	shown.SACL = nil
+	write(caller, shown, 0, "0")    // nothing changes of what the caller can read
+	write(caller, is, 0, "50 2098") // nor of the rest, which is not told
 	write(d.admin, owned, adproto.SDOwner, "50 2098")
 	d.log.take()
 	write(d.admin, listed, adproto.SDDACL, "0")
@@ -144,4 +149,68 @@ func TestDescriptorParts(t *testing.T) {
 		t.Errorf("the descriptor is %+v", sd)
 	}
 	write(d.admin, secdesc.SecurityDescriptor{Owner: is.Owner, Group: is.Group, Control: secdesc.SelfRelative}, adproto.SDDACL, "19 202F")
+	// Whoever can read nothing of a descriptor learns nothing by writing what they guess.
+	closed := is
+	closed.Control |= secdesc.DACLProtected
+	closed.DACL = &secdesc.ACL{Revision: 4, ACEs: []secdesc.ACE{{Type: secdesc.Allow, Mask: secdesc.ReadProperty, SID: dtyp.AuthenticatedUsers},
+		{Type: secdesc.Allow, Mask: secdesc.MapGeneric(secdesc.GenericAll), SID: contoso.SID.Child(dtyp.RIDDomainAdmins)}}}
+	write(d.admin, closed, adproto.SDDACL, "0")
+	write(caller, closed, adproto.SDDACL, "50 2098")
+	write(caller, is, adproto.SDOwner, "50 2098")
+}
+
+// TestEveryWayToOtherReadersIsAudited: what a gMSA is made with, a move, and what it
+// inherits can let somebody rewrite who reads its password.
+//
+// It holds security 19.
+func TestEveryWayToOtherReadersIsAudited(t *testing.T) {
+	d := people(t)
+	const ou = "OU=accounts,DC=contoso,DC=com"
+	d.mustAdd(ou, "objectClass: organizationalUnit")
+	sid := d.Caller(t, "bob").SID
+	given, err := secdesc.GroupMSAMembership(sid).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.log.take()
+	told := func(what, dn string, want ...audit.Kind) {
+		t.Helper()
+		events := d.log.take()
+		if got := kinds(events); !slices.Equal(got, want) {
+			t.Errorf("%s: the audit was told %v, want %v", what, got, want)
+		}
+		for _, e := range events {
+			if e.Kind == audit.KindReaders && (!strings.EqualFold(e.Object, dn) || e.SID != d.admin.SID || e.Error != "") {
+				t.Errorf("%s: the audit was told %+v", what, e)
+			}
+		}
+	}
+	d.mustAdd("CN=plain,"+managed, "objectClass: msDS-GroupManagedServiceAccount")
+	told("made with nothing", "", audit.KindAdd)
+	d.mustAdd("CN=read,"+managed, "objectClass: msDS-GroupManagedServiceAccount", "msDS-GroupMSAMembership: "+string(given))
+	told("made with readers", "CN=read,"+managed, audit.KindAdd, audit.KindReaders)
+	sd := d.descriptor("CN=plain," + managed)
+	sd.SACL = nil
+	whole, err := sd.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.mustAdd("CN=owned,"+managed, "objectClass: msDS-GroupManagedServiceAccount", "nTSecurityDescriptor: "+string(whole))
+	told("made with a descriptor", "CN=owned,"+managed, audit.KindAdd, audit.KindReaders)
+	if err := d.rename(d.admin, "CN=plain,"+managed, "CN=renamed", ""); err != nil {
+		t.Fatal(err)
+	}
+	told("renamed", "", audit.KindRename)
+	d.changeDescriptor(ou, func(sd *secdesc.SecurityDescriptor) {
+		sd.DACL.ACEs = append(sd.DACL.ACEs, secdesc.ACE{Flags: secdesc.ContainerInherit, Mask: secdesc.WriteDAC, SID: sid})
+	})
+	d.log.take()
+	if err := d.rename(d.admin, "CN=renamed,"+managed, "CN=moved", ou); err != nil {
+		t.Fatal(err)
+	}
+	told("moved below other entries", "CN=renamed,"+managed, audit.KindRename, audit.KindReaders)
+	d.changeDescriptor(ou, func(sd *secdesc.SecurityDescriptor) { sd.DACL.Revoke(sid, secdesc.WriteDAC) })
+	told("an entry above it goes", "CN=moved,"+ou, audit.KindModify, audit.KindReaders)
+	d.mustModify(ou, "replace: description: x")
+	told("something else above it", "", audit.KindModify)
 }

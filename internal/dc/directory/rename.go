@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -24,7 +25,7 @@ func (d *Directory) ModifyDN(ctx context.Context, c Caller, q ModifyDNRequest) e
 	if err != nil || !heirs {
 		return err
 	}
-	return d.inheritNow(ctx)
+	return d.inheritNow(ctx, c)
 }
 
 func (c *change) modifyDN(q ModifyDNRequest) error {
@@ -117,6 +118,9 @@ func (m *modification) inheritFrom(parent *secdesc.SecurityDescriptor) error {
 	b, err := access.Reinherit(*m.object.SD, parent, m.object.Class).Append(nil)
 	if err != nil {
 		return &Error{Code: ConstraintViolation, Win32: Win32Constraint, Message: "the descriptor is too large", Err: err}
+	}
+	if !bytes.Equal(b, m.value(m.e, "nTSecurityDescriptor")) {
+		m.noteReaders()
 	}
 	m.set(m.e, "nTSecurityDescriptor", b)
 	return m.inheritLater(m.e.GUID)

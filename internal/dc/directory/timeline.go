@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/gkdi"
@@ -72,13 +73,21 @@ func (d *draft) renameSalt(name string) error {
 	return d.setTimeline(d.e.GUID, t)
 }
 
-// settleReaders tells the audit that who may read a gMSA's password was changed, which
-// counts as reading it.
+// settleReaders notes that who may read a gMSA's password was changed.
 func (d *draft) settleReaders() error {
-	if d.isGMSA() && d.changed("msDS-GroupMSAMembership") {
-		d.kinds = append(d.kinds, audit.KindReaders)
+	if d.changed("msDS-GroupMSAMembership") {
+		d.noteReaders()
 	}
 	return nil
+}
+
+// noteReaders lets the audit be told, once in an operation, that who may read a gMSA's
+// password was changed or can be by whom they could not before: by the attribute itself,
+// the owner or the list of the object. It counts as reading the password.
+func (d *draft) noteReaders() {
+	if d.isGMSA() && !slices.Contains(d.kinds, audit.KindReaders) {
+		d.kinds = append(d.kinds, audit.KindReaders)
+	}
 }
 
 // rotate ends the password of a gMSA that is in force.
