@@ -8,10 +8,20 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 )
 
+// newLink is link for a value that is to be written. What names nothing is told of a member
+// otherwise than of every other attribute, as by AD's account manager.
+func (d *draft) newLink(a *schema.Attribute, value []byte) (rows.Link, *rows.Entry, error) {
+	l, target, err := d.link(a, d.e, value)
+	if isNotFound(err) && a.Name != "member" {
+		err = Errorf(ConstraintViolation, Win32NameReference, "%s names an object that does not exist", a.Name)
+	}
+	return l, target, err
+}
+
 // addLinks writes links from the object; permissive lets those pass that are there.
 func (d *draft) addLinks(a *schema.Attribute, values [][]byte, permissive bool) error {
 	for _, v := range values {
-		l, target, err := d.link(a, d.e, v)
+		l, target, err := d.newLink(a, v)
 		if err != nil {
 			return err
 		}
@@ -133,7 +143,7 @@ func (d *draft) replaceLinks(a *schema.Attribute, values [][]byte) error {
 	var come [][]byte
 	seen := map[rows.Link]bool{}
 	for _, v := range values {
-		l, _, err := d.link(a, d.e, v)
+		l, _, err := d.newLink(a, v)
 		if err != nil {
 			return err
 		}

@@ -95,14 +95,15 @@ func (d *draft) accountName() (string, error) {
 }
 
 // settlePrincipalName judges userPrincipalName: its suffix, and that it is not the one
-// that another account has without saying so ([MS-ADTS] 3.1.1.5.1.3).
+// that another account has without saying so ([MS-ADTS] 3.1.1.5.1.3), by either name of
+// the domain: clients log on with both.
 func (d *draft) settlePrincipalName() error {
 	if !d.changed("userPrincipalName") {
 		return nil
 	}
 	upn := string(d.value(d.e, "userPrincipalName"))
 	i := strings.LastIndexByte(upn, '@')
-	if i < 0 || !strings.EqualFold(upn[i+1:], d.domain.DNSName) {
+	if i < 0 || !strings.EqualFold(upn[i+1:], d.domain.DNSName) && !strings.EqualFold(upn[i+1:], d.domain.NetBIOS) {
 		return nil
 	}
 	for _, name := range []string{upn[:i], strings.TrimSuffix(upn[:i], "$"), upn[:i] + "$"} {
