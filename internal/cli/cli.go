@@ -135,6 +135,7 @@ Exit codes:
 		a.man(),
 	)
 	root.AddCommand(a.ociRuntime()...)
+	root.AddCommand(a.runtime()...)
 	for _, c := range commands(root) {
 		if c.HasSubCommands() {
 			needSubcommand(c)

@@ -73,7 +73,7 @@ func (f File) Write(devices []Device) error {
 	if len(devices) == 0 {
 		return f.remove()
 	}
-	if err := checkHook(f.Hook); err != nil {
+	if err := CheckHook(f.Hook); err != nil {
 		return errors.Join(fmt.Errorf("CDI devices are not published: %w", err), f.remove())
 	}
 	b, err := json.MarshalIndent(f.spec(devices), "", "  ")

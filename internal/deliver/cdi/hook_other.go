@@ -4,5 +4,5 @@ package cdi
 
 import "errors"
 
-// checkHook fails: there are no such engines.
-func checkHook(string) error { return errors.ErrUnsupported }
+// CheckHook fails: there are no such engines.
+func CheckHook(string) error { return errors.ErrUnsupported }

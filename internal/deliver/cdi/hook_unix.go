@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// checkHook refuses a program that the engines, which run as root, would run for
+// CheckHook refuses a program that the engines, which run as root, would run for
 // somebody else.
-func checkHook(path string) error {
+func CheckHook(path string) error {
 	for _, p := range []string{path, filepath.Dir(path)} {
 		info, err := os.Lstat(p)
 		if err != nil {
