@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"testing"
@@ -44,6 +45,13 @@ type twins struct {
 // years is how long the differential tests look ahead.
 const years = 10 * 365 * 24 * time.Hour
 
+// often is the interval, in days, of the account that a running Samba rolls over most, and
+// between its changes lies oftenInterval. Each costs Samba 50 ms.
+const (
+	often         = 14
+	oftenInterval = 33 * cycle
+)
+
 // newTwins makes both domains. The first root key, of SHA-512, serves from the beginning;
 // the second, of SHA-256, is there from the beginning too, and comes into use half-way.
 func newTwins(t *testing.T) *twins {
@@ -69,7 +77,7 @@ func newTwins(t *testing.T) *twins {
 	}
 	d.ours.addComputer("web1", lab.ComputerPassword("web1"))
 	d.reader = d.ours.bind("web1$@contoso.com", lab.ComputerPassword("web1"))
-	for _, days := range []int64{1, 7, 30} {
+	for _, days := range []int64{1, often, 30} {
 		d.addAccount(fmt.Sprintf("twin%d", days), days)
 	}
 	return d
@@ -134,9 +142,14 @@ func (c *sambaConn) dial() *ldap.Conn {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	conn, err := dialLDAPS(net.JoinHostPort(c.samba.IP.String(), "636"), &tls.Config{RootCAs: roots, ServerName: c.samba.Host},
-		"web1$@contoso.com", lab.ComputerPassword("web1"))
+	tcp, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.samba.IP, 636)))
 	if err != nil {
+		c.t.Fatal(err)
+	}
+	conn := ldap.NewConn(tls.Client(lab.QuickAck(tcp), &tls.Config{RootCAs: roots, ServerName: c.samba.Host}), true)
+	conn.Start()
+	conn.SetTimeout(30 * time.Second)
+	if err := conn.Bind("web1$@contoso.com", lab.ComputerPassword("web1")); err != nil {
 		c.t.Fatalf("bind to Samba: %v", err)
 	}
 	return conn
@@ -224,20 +237,12 @@ func (d *twins) parse(m managed) managedpassword.Blob {
 	return blob
 }
 
-// longTests set to 1 lets [twins.ascending] go on for ten years, with 1,000 instants; it
-// then takes four minutes, most of which Samba waits for acknowledgements.
-const longTests = "GMSA_LONG_TESTS"
-
-// ascending asks a running Samba over LDAPS, whose clock goes forward through 100 instants
-// of a year, so that none of the accounts of 7 and 30 days misses an interval: then
-// kvno, which counts the changes in Samba and the intervals in ours, is the same too. What
-// a server says is also what its modules said in [twins.jumps]' way of asking.
+// ascending asks a running Samba over LDAPS, whose clock goes forward through 1,000
+// instants of ten years, so that none of the accounts of 14 and 30 days misses an interval:
+// then kvno, which counts the changes in Samba and the intervals in ours, is the same too.
+// What a server says is also what its modules said in [twins.jumps]' way of asking.
 func (d *twins) ascending() {
-	span, instants := years/10, 100
-	if os.Getenv(longTests) == "1" {
-		span, instants = years, 1000
-	}
-	at, around := d.schedule(span, instants)
+	at, around := d.schedule(years, 1000)
 	local := d.sambaAt(at)
 	samba := &sambaConn{twins: d}
 	defer func() { samba.conn.Close() }()
@@ -246,7 +251,7 @@ func (d *twins) ascending() {
 		d.samba.FreezeClock(d.t, now)
 		d.ours.clock.Set(now)
 		for j, a := range d.accounts {
-			if a.days < 7 {
+			if a.days < often {
 				continue
 			}
 			want, got := samba.read(a.name), d.read(a)
@@ -260,7 +265,7 @@ func (d *twins) ascending() {
 				d.t.Fatalf("%s at %v: Samba's server and its modules differ:\n%x\n%x", a.name, now, want.raw, local[i][j])
 			}
 			seen[a.name] = got.kvno
-			if around[now] && a.days == 7 {
+			if around[now] && a.days == often {
 				d.window(a, d.parse(got))
 			}
 		}
@@ -305,25 +310,24 @@ func (d *twins) sambaKerberos() *kclient.Client {
 }
 
 // schedule is instants of a span in their order, at whole seconds: one in each interval of
-// the account of 7 days, and others at random; and beside them six around each of some ends
+// the account of 14 days, and others at random; and beside them six around each of some ends
 // of its passwords.
 func (d *twins) schedule(span time.Duration, instants int) (at []time.Time, around map[time.Time]bool) {
 	r := rand.New(rand.NewPCG(3, 4))
-	const interval = 16 * cycle // of 7 days
 	first, err := gkdi.KeyIDAt(dtyp.FiletimeOf(d.born)).Start()
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	for start := first.Time(); start.Before(d.born.Add(span)); start = start.Add(interval) {
-		in := start.Add(time.Duration(r.Int64N(int64(interval)))).Truncate(time.Second)
+	for start := first.Time(); start.Before(d.born.Add(span)); start = start.Add(oftenInterval) {
+		in := start.Add(time.Duration(r.Int64N(int64(oftenInterval)))).Truncate(time.Second)
 		at = append(at, slices.MaxFunc([]time.Time{in, d.born}, time.Time.Compare))
 	}
 	for len(at) < instants {
 		at = append(at, d.instant(r, span).Truncate(time.Second))
 	}
 	around = map[time.Time]bool{}
-	for n := 1; time.Duration(n)*interval < span; n += 24 {
-		end := first.Time().Add(time.Duration(n) * interval)
+	for n := 1; time.Duration(n)*oftenInterval < span; n += 24 {
+		end := first.Time().Add(time.Duration(n) * oftenInterval)
 		// At the very second of the end Samba counts the change twice.
 		for _, from := range []time.Duration{-6 * time.Minute, -4 * time.Minute, -time.Second, time.Second, 4 * time.Minute, 6 * time.Minute} {
 			at = append(at, end.Add(from))
