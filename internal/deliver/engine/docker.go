@@ -9,8 +9,10 @@ import (
 
 const dockerConfig = "/etc/docker/daemon.json"
 
-// The versions of docker that know CDI: with a setting, and by themselves.
-// https://docs.docker.com/reference/cli/dockerd/#configure-cdi-devices
+// The versions of docker that know CDI with a setting, and those that know it by
+// themselves: https://docs.docker.com/reference/cli/dockerd/#configure-cdi-devices. The
+// former start no container with a device when dockerd starts, whatever its --restart says
+// (https://github.com/moby/moby/issues/49989).
 const (
 	dockerCDI        = 25
 	dockerCDIDefault = 2802 // 28.2
@@ -19,8 +21,8 @@ const (
 // dockerCDIDirectories are where docker looks for devices, if it is not told.
 func dockerCDIDirectories() []string { return []string{"/etc/cdi", "/var/run/cdi"} }
 
-// docker switches CDI on, or names the runtime that stands for it in docker before 25.
-// An engine that does not know the device refuses it.
+// docker switches CDI on, and names the runtime that stands for it where docker does not know it
+// well. An engine that does not know the device refuses it.
 func (s *setup) docker(ctx context.Context) error {
 	major, minor, err := s.version(ctx, "dockerd")
 	if err != nil {
@@ -31,11 +33,17 @@ func (s *setup) docker(ctx context.Context) error {
 		return err
 	}
 	c := jsonChange{Change: Change{Path: dockerConfig, Before: before, After: before}}
-	if major < dockerCDI {
+	byDefault := 100*major+minor >= dockerCDIDefault
+	if major >= dockerCDI {
+		err = s.dockerDevices(&c, byDefault)
+	}
+	if err == nil && !byDefault {
 		err = s.dockerRuntime(&c)
-		s.plan.Notes = append(s.plan.Notes, fmt.Sprintf("docker %d.%d knows no devices of CDI: containers get their identity by the runtime gmsa, as docs/containers.md says", major, minor))
-	} else {
-		err = s.dockerDevices(&c, 100*major+minor >= dockerCDIDefault)
+		note := "docker %d.%d knows no devices of CDI: containers get their identity by --runtime gmsa"
+		if major >= dockerCDI {
+			note = "docker %d.%d starts no container with a device again when it starts itself (https://github.com/moby/moby/issues/49989): those with --restart need --runtime gmsa"
+		}
+		s.plan.Notes = append(s.plan.Notes, fmt.Sprintf(note+", as docs/containers.md says", major, minor))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", dockerConfig, err)

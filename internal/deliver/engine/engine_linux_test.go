@@ -112,7 +112,7 @@ func TestInstallIsUndoneExactly(t *testing.T) {
 	}{
 		"docker 26": {Docker, map[string]string{"dockerd --version": "Docker version 26.1.5+dfsg1, build 411e817"},
 			map[string]string{dockerConfig: daemonJSON},
-			[]string{"--- /etc/docker/daemon.json\n", "+  \"features\": {\"buildkit\": true, \"cdi\": true},\n", "--- /dev/null\n+++ /etc/systemd/system/docker.service.d/50-gmsa.conf\n", "+After=gmsa-agent.service\n"}, "docker"},
+			[]string{"--- /etc/docker/daemon.json\n", "+  \"features\": {\"buildkit\": true, \"cdi\": true},\n", "+  \"runtimes\": {\"gmsa\": {\"path\": \"/usr/bin/gmsa\"", "--- /dev/null\n+++ /etc/systemd/system/docker.service.d/50-gmsa.conf\n", "+After=gmsa-agent.service\n"}, "docker"},
 		"docker without a file": {Docker, map[string]string{"dockerd --version": "Docker version 25.0.0, build 1"}, nil,
 			[]string{"--- /dev/null\n+++ /etc/docker/daemon.json\n", `+    "features": {"cdi": true}`}, "docker"},
 		"docker with directories of its own": {Docker, map[string]string{"dockerd --version": "Docker version 28.3.0, build 1"},
