@@ -96,8 +96,13 @@ func (a *admission) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthIn
 	if !ok {
 		return nil, nil, fmt.Errorf("a %s connection has no peer credentials", conn.LocalAddr().Network())
 	}
+	return a.admit(unixConn, a.identify)
+}
+
+// admit identifies who connected, and counts the connection.
+func (a *admission) admit(conn *net.UnixConn, identify func(*net.UnixConn, peer.Namespaces) (*peer.Process, error)) (net.Conn, credentials.AuthInfo, error) {
 	c := caller{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}
-	p, err := a.identify(unixConn, a.own)
+	p, err := identify(conn, a.own)
 	leave := func() {
 		if p != nil {
 			p.Close()

@@ -294,6 +294,11 @@ func (a *Agent) Reload() (warnings []string, err error) {
 	if err := a.cfg.Identities.Configure(next); err != nil {
 		return nil, err
 	}
+	if a.cfg.Hooks != nil {
+		if err := os.Chmod(old.Containers.HookSocket, hookMode(next)); err != nil {
+			return nil, fmt.Errorf("socket for hooks: %w", err)
+		}
+	}
 	a.use(next)
 	a.specs.setDirs(next.CredentialSpecs)
 	a.specs.scan()

@@ -80,7 +80,7 @@ func (a *Agent) serveHook(ctx context.Context, conn *net.UnixConn) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, hookapi.Timeout-deadlineMargin)
 	defer cancel()
-	counted, info, err := a.admission.ServerHandshake(conn)
+	counted, info, err := a.admission.admit(conn, peer.OfHook)
 	if err != nil {
 		a.log.Warn("hook refused", slog.Any("error", err))
 		return
@@ -159,9 +159,6 @@ func (h hookCall) do(ctx context.Context) (e *entry, mounts []*os.File, err erro
 	if h.caller.refused != nil {
 		return nil, nil, h.caller.refused
 	}
-	if !h.caller.HostRoot() {
-		return nil, nil, denied(errors.New("hooks are root's alone"))
-	}
 	if name := h.request.Container; name == "" || len(name) > maxContainerName {
 		return nil, nil, usage("a container's name has 1 to %d characters", maxContainerName)
 	}
@@ -227,19 +224,22 @@ func (h hookCall) order() (order, policy.Grant, error) {
 		return order{}, policy.Grant{}, fmt.Errorf("process of the container: %w", err)
 	}
 	defer process.Close()
-	if process.Namespaces.Mount == h.a.admission.own.Mount {
-		return order{}, policy.Grant{}, usage("process %d is in no container: its mount namespace is the host's", process.PID)
+	if m := process.Namespaces.Mount; m == h.a.admission.own.Mount || m == h.caller.Namespaces.Mount {
+		return order{}, policy.Grant{}, usage("process %d is in no container: its mount namespace is the host's, or the hook's", process.PID)
 	}
 	uid, ok1 := peer.ToHost(process.UIDMap, h.request.UID)
 	gid, ok2 := peer.ToHost(process.GIDMap, h.request.GID)
 	if !ok1 || !ok2 {
 		return order{}, policy.Grant{}, usage("user %d:%d does not exist in the container's user namespace", h.request.UID, h.request.GID)
 	}
+	container := policy.Container{Runtime: peer.RuntimeOf(process.Cgroup), Cgroup: process.Cgroup, UID: uid, GID: gid}
+	if !h.caller.HostRoot() {
+		user := subjectOf(h.caller)
+		container.Runtime, container.User = policy.Rootless, &user
+	}
 	set := h.a.settings.Load()
 	name, keytab := h.request.CredentialSpec, h.request.Keytab
-	grant, err := set.policy.DecideContainer(
-		policy.Container{Runtime: peer.RuntimeOf(process.Cgroup), Cgroup: process.Cgroup, UID: uid},
-		policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
+	grant, err := set.policy.DecideContainer(container, policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
 	if err != nil {
 		return order{}, grant, notPublished(name, err)
 	}

@@ -2,8 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,21 +11,9 @@ import (
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
-// buildProgram builds gmsa itself.
-func buildProgram(t *testing.T) string {
+// dockerGuard is a guard that publishes webapp01 to Docker, and a Docker with the runtime.
+func dockerGuard(t *testing.T, edits ...func(map[string]any)) (*guard, *lab.Docker) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "gmsa")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/opengmsa/opengmsa/cmd/gmsa")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build gmsa: %v\n%s", err, out)
-	}
-	return path
-}
-
-// Docker 20.10 knows neither devices of CDI nor annotations: its containers get their
-// identity from a runtime that stands before runc, and do not start without.
-func TestDockerByItsRuntime(t *testing.T) {
 	lab.Need(t, "users", "dockerd", "runc", "klist")
 	g := newGuard(t, func(c *config.Config) {
 		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.Docker}}}
@@ -36,9 +22,15 @@ func TestDockerByItsRuntime(t *testing.T) {
 	g.writeSpec(t, "secret", "secret01")
 	g.writeFile(t, "agent.yaml", fmt.Sprintf("containers: {hook: %s, hook_socket: %s}\n", lab.BuildHook(t), g.cfg.Config.Containers.HookSocket))
 	g.start(t)
-	d := lab.NewDocker(t, map[string]lab.Runtime{
-		"gmsa": {Path: buildProgram(t), Args: []string{"oci-runtime", "--config", filepath.Join(g.base, "agent.yaml"), "runc"}},
-	})
+	return g, lab.NewDocker(t, map[string]lab.Runtime{
+		"gmsa": {Path: lab.Program(t), Args: []string{"oci-runtime", "--config", filepath.Join(g.base, "agent.yaml"), "runc"}},
+	}, edits...)
+}
+
+// Docker 20.10 knows neither devices of CDI nor annotations: its containers get their
+// identity from a runtime that stands before runc, and do not start without.
+func TestDockerByItsRuntime(t *testing.T) {
+	g, d := dockerGuard(t)
 	image := d.Image(lab.Container{Programs: []string{"sh", "klist", "sleep", "env"}})
 	run := func(args ...string) (string, error) {
 		return d.Run(append([]string{"run", "--network", "host", "--runtime", "gmsa"}, args...)...)
@@ -89,6 +81,24 @@ func TestDockerByItsRuntime(t *testing.T) {
 	}
 	if out, err := d.Run("rm", "--force", id); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+	g.empty(t)
+}
+
+// With userns-remap, too: the files belong to the ids that the namespace has.
+func TestDockerWithUserNamespaces(t *testing.T) {
+	lab.Need(t, "users", "dockerd", "runc", "klist")
+	g, d := dockerGuard(t, lab.UsernsRemap(t))
+	image := d.Image(lab.Container{Programs: []string{"sh", "klist", "stat", "cat"}})
+	for _, user := range []string{"0", "1000"} {
+		out, err := d.Run("run", "--rm", "--network", "none", "--runtime", "gmsa", "--user", user+":"+user, "--read-only", "--cap-drop", "all",
+			"-v", filepath.Join(g.base, "specs", "webapp01.json")+":/run/gmsa", image,
+			"sh", "-c", "klist && stat -Lc 'owner %u:%g' /run/gmsa/ccache && cat /proc/self/uid_map")
+		for _, want := range []string{"Default principal: webapp01$@CONTOSO.COM", "owner " + user + ":" + user, fmt.Sprint(lab.RootlessFirst)} {
+			if err != nil || !strings.Contains(out, want) {
+				t.Errorf("uid %s: %v, want %q in:\n%s", user, err, want, out)
+			}
+		}
 	}
 	g.empty(t)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agent/policy"
 	"github.com/opengmsa/opengmsa/internal/harden"
 	"github.com/opengmsa/opengmsa/internal/hookapi"
 )
@@ -45,10 +46,18 @@ func Listen(c config.Config) (net.Listener, error) {
 	return listen("unix", c.Socket, os.FileMode(c.SocketMode))
 }
 
-// ListenHooks opens the socket for the hooks of container runtimes, which is root's
-// alone.
+// ListenHooks opens the socket for the hooks of container runtimes.
 func ListenHooks(c config.Config) (*net.UnixListener, error) {
-	return listen(hookapi.Network, c.Containers.HookSocket, 0o600)
+	return listen(hookapi.Network, c.Containers.HookSocket, hookMode(c))
+}
+
+// hookMode is the mode of that socket: root's alone, unless a rule is for the containers
+// of other users.
+func hookMode(c config.Config) os.FileMode {
+	if (policy.Policy{Containers: c.Containers.Rules}).AnyRootless() {
+		return 0o666
+	}
+	return 0o600
 }
 
 // ListenTasks opens the socket of the ECS agent, which is root's alone.

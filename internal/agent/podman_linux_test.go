@@ -23,10 +23,17 @@ type engine struct {
 // /etc/cdi has it.
 func podmanGuard(t *testing.T, annotations bool) (*guard, engine) {
 	t.Helper()
-	p := engine{Podman: lab.NewPodman(t)}
-	g := newGuard(t, func(c *config.Config) {
-		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.Podman}, Keytab: true, Annotations: annotations}}
+	return guardOf(t, lab.NewPodman(t), policy.ContainerRule{
+		CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.Podman}, Keytab: true, Annotations: annotations,
 	})
+}
+
+// guardOf is a guard with this rule, for that podman.
+func guardOf(t *testing.T, of *lab.Podman, rule policy.ContainerRule) (*guard, engine) {
+	t.Helper()
+	p := engine{Podman: of}
+	g := newGuard(t, func(c *config.Config) { c.Containers.Rules = []policy.ContainerRule{rule} })
+	g.cfg.Load = func() (config.Config, error) { return g.cfg.Config, nil }
 	file := cdi.File{Hook: lab.BuildHook(t), Socket: g.cfg.Config.Containers.HookSocket}
 	file.Directory = lab.CDIDirectory(t, filepath.Base(file.Path()))
 	g.cfg.Publish = func(devices []Device) error {
@@ -64,6 +71,7 @@ func TestPodmanGivesADevicesIdentity(t *testing.T) {
 		"uid 1000, read-only":  {[]string{"--user", "1000:1000", "--read-only", "--cap-drop", "all"}, "1000:1000 400", "ccache"},
 		"read-only throughout": {[]string{"--user", "1000:1000", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "all"}, "1000:1000 400", "ccache"},
 		"keys":                 {[]string{"--user", "1000:1000"}, "1000:1000 400", "client.keytab"},
+		"a user namespace":     {[]string{"--user", "1000:1000", "--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536"}, "1000:1000 400", "ccache"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			device := "gmsa.dev/credentialspec=webapp01"
@@ -121,8 +129,6 @@ func TestPodmanStartsNothingWithoutItsIdentity(t *testing.T) {
 	refused("a spec that is not published", "unresolvable CDI devices", "--device", "gmsa.dev/credentialspec=secret")
 	refused("a spec that is not there", "unresolvable CDI devices", "--device", "gmsa.dev/credentialspec=nothing")
 	refused("a volume over the target", "something is mounted there", "--device", "gmsa.dev/credentialspec=webapp01", "-v", t.TempDir()+":/run/gmsa")
-	refused("a user namespace, for which podman leaves the host's mount namespace", "serves processes of the host alone",
-		"--device", "gmsa.dev/credentialspec=webapp01", "--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536")
 	refused("two identities", "something is mounted there", "--device", "gmsa.dev/credentialspec=webapp01", "--device", "gmsa.dev/credentialspec=webapp01:keytab")
 	if err := g.stop(); err != nil {
 		t.Fatal(err)

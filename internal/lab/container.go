@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -66,7 +67,8 @@ func (c Container) write(dir string) error {
 			return err
 		}
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	// The tmpfs at /tmp takes the mode of what it covers.
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(root, "tmp"), 0o777|os.ModeSticky)); err != nil {
 		return err
 	}
 	for dest := range c.Mounts {

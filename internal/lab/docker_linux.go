@@ -27,11 +27,14 @@ type Runtime struct {
 }
 
 // NewDocker starts this machine's dockerd on a socket of its own, with these runtimes by
-// name.
-func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
+// name. Each of edits changes its daemon.json.
+func NewDocker(t testing.TB, runtimes map[string]Runtime, edits ...func(daemon map[string]any)) *Docker {
 	t.Helper()
 	Need(t, "users", "dockerd", "runc", "containerd", "tar", "ldd")
 	dir, err := os.MkdirTemp("", "gmsa-docker-")
+	if err == nil {
+		err = os.Chmod(dir, 0o711) // root of a container with userns-remap comes through
+	}
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
@@ -44,14 +47,18 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
 	d := &Docker{t: t, dir: dir, client: func(args ...string) (string, error) {
 		return run(nil, "", "docker", append([]string{"--host", host}, args...)...)
 	}}
-	config, err := json.Marshal(map[string]any{
+	daemonJSON := map[string]any{
 		"hosts": []string{host}, "data-root": filepath.Join(dir, "data"), "exec-root": filepath.Join(dir, "exec"),
 		"pidfile": filepath.Join(dir, "pid"), "bridge": "none", "iptables": false, "ip6tables": false,
 		// vfs works on every file system, and the images are small.
 		"storage-driver": "vfs", "runtimes": runtimes,
 		// Of this kind of machine: no hard limit can be raised.
 		"default-ulimits": map[string]any{"nofile": map[string]any{"Name": "nofile", "Hard": 4096, "Soft": 4096}},
-	})
+	}
+	for _, edit := range edits {
+		edit(daemonJSON)
+	}
+	config, err := json.Marshal(daemonJSON)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "daemon.json"), config, 0o644)
 	}
@@ -61,6 +68,14 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime) *Docker {
 	daemon := StartDaemon(t, nil, "dockerd", "--config-file", filepath.Join(dir, "daemon.json"))
 	d.await(daemon)
 	return d
+}
+
+// UsernsRemap has dockerd put every container into a user namespace of [RootlessUser]'s
+// subordinate ids, for as long as the test.
+func UsernsRemap(t testing.TB) func(daemon map[string]any) {
+	t.Helper()
+	subordinateIDs(t)
+	return func(daemon map[string]any) { daemon["userns-remap"] = RootlessUser }
 }
 
 // NewDocker26 starts docker 26 on a [Trixie], with a daemon.json of that text; with none it

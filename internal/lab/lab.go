@@ -62,6 +62,7 @@ var packages = map[string]string{
 	"ldbmodify":       "ldb-tools",
 	"ldbsearch":       "ldb-tools",
 	"mmdebstrap":      "mmdebstrap",
+	"newuidmap":       "uidmap",
 	"nsenter":         "util-linux",
 	"net":             "samba-common-bin",
 	"nslookup":        "bind9-dnsutils",

@@ -23,8 +23,21 @@ const (
 // Program is the path of gmsa, built for the tests of this process.
 func Program(t testing.TB) string { return mustBuild(t, ownProgram) }
 
-// BuildHook is the path of gmsa-hook as it is shipped, in a directory that is root's alone.
-func BuildHook(t testing.TB) string { return mustBuild(t, hookProgram) }
+// BuildHook is the path of gmsa-hook as it is shipped, in a directory to which root alone
+// writes and all come.
+func BuildHook(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gmsa-hook-")
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "gmsa-hook")
+	if err := errors.Join(os.Chmod(dir, 0o755), copyFile(path, mustBuild(t, hookProgram), 0o755)); err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return path
+}
 
 func mustBuild(t testing.TB, pkg string) string {
 	t.Helper()

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,8 @@ import (
 type Podman struct {
 	t   testing.TB
 	dir string
+	// as is a command that runs one as the engine's user; empty for root.
+	as []string
 }
 
 // podmanConf is of this kind of machine, not of the product: crun does not run where
@@ -31,24 +35,86 @@ events_logger = "file"
 func NewPodman(t testing.TB) *Podman {
 	t.Helper()
 	Need(t, "users", "podman", "runc", "conmon", "tar", "ldd")
-	dir, err := os.MkdirTemp("", "gmsa-podman-")
-	if err != nil {
-		t.Fatalf("lab: %v", err)
-	}
-	p := &Podman{t: t, dir: dir}
-	t.Cleanup(func() {
-		if out, err := p.Run("rm", "--all", "--force", "--time", "0"); err != nil {
-			t.Logf("lab: %v\n%s", err, out)
-		}
-		os.RemoveAll(dir)
-	})
-	if err := os.WriteFile(p.conf(), []byte(podmanConf), 0o644); err != nil {
-		t.Fatalf("lab: %v", err)
-	}
+	p := &Podman{t: t, dir: podmanDir(t)}
+	t.Cleanup(p.removeAll)
 	return p
 }
 
-func (p *Podman) conf() string { return filepath.Join(p.dir, "containers.conf") }
+// podmanDir makes the directory of an engine.
+func podmanDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gmsa-podman-")
+	if err == nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		err = errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "containers.conf"), []byte(podmanConf), 0o644))
+	}
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return dir
+}
+
+func (p *Podman) removeAll() {
+	if out, err := p.Run("rm", "--all", "--force", "--time", "0"); err != nil {
+		p.t.Logf("lab: %v\n%s", err, out)
+	}
+}
+
+// The user of [NewRootlessPodman], whom every Debian has, and the first of its 65536
+// subordinate ids.
+const (
+	RootlessUser  = "games"
+	RootlessFirst = 400000
+)
+
+// NewRootlessPodman prepares an engine of [RootlessUser].
+func NewRootlessPodman(t testing.TB) *Podman {
+	t.Helper()
+	Need(t, "users", "podman", "runc", "conmon", "newuidmap", "setpriv", "tar", "ldd")
+	subordinateIDs(t)
+	dir := podmanDir(t)
+	runtimeDir := filepath.Join(dir, "xdg")
+	p := &Podman{t: t, dir: dir, as: []string{
+		find("setpriv"), "--reuid=" + RootlessUser, "--regid=" + RootlessUser, "--clear-groups", "--",
+		"env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "XDG_RUNTIME_DIR=" + runtimeDir, "TMPDIR=" + runtimeDir, "CONTAINERS_CONF=" + filepath.Join(dir, "containers.conf"),
+	}}
+	out, err := run(nil, "", "install", "-d", "-m", "700", "-o", RootlessUser, "-g", RootlessUser, runtimeDir)
+	if err == nil {
+		out, err = run(nil, "", "chown", RootlessUser+":"+RootlessUser, dir)
+	}
+	if err != nil {
+		t.Fatalf("lab: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		p.removeAll()
+		// It leaves a process that keeps its namespaces.
+		if out, err := p.Run("system", "migrate"); err != nil {
+			t.Logf("lab: %v\n%s", err, out)
+		}
+	})
+	return p
+}
+
+// subordinateIDs gives RootlessUser its ids, for as long as the test.
+func subordinateIDs(t testing.TB) {
+	t.Helper()
+	lock, err := lockFile("/run/lock/gmsa-lab-subid", true)
+	if err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	line := fmt.Sprintf("%s:%d:65536\n", RootlessUser, RootlessFirst)
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		before, err := os.ReadFile(file)
+		if err == nil {
+			t.Cleanup(func() { _ = os.WriteFile(file, before, 0o644) })
+			err = os.WriteFile(file, append(before[:len(before):len(before)], line...), 0o644)
+		}
+		if err != nil {
+			t.Fatalf("lab: %v", err)
+		}
+	}
+}
 
 // Image makes an image of a container's root file system and gives its name.
 func (p *Podman) Image(c Container) string {
@@ -73,7 +139,10 @@ func (p *Podman) Run(args ...string) (string, error) {
 		"--root", filepath.Join(p.dir, "root"), "--runroot", filepath.Join(p.dir, "run"), "--tmpdir", filepath.Join(p.dir, "tmp"),
 		"--storage-driver", "vfs",
 	}, args...)
-	return run([]string{"CONTAINERS_CONF=" + p.conf()}, "", "podman", argv...)
+	if len(p.as) > 0 {
+		return run(nil, "", p.as[0], append(append(p.as[1:len(p.as):len(p.as)], "podman"), argv...)...)
+	}
+	return run([]string{"CONTAINERS_CONF=" + filepath.Join(p.dir, "containers.conf")}, "", "podman", argv...)
 }
 
 // CDIDirectory is where engines look for devices, and the test's alone until it ends:

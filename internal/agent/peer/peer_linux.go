@@ -39,16 +39,17 @@ type Process struct {
 // Of identifies the process that connected. It returns ErrForeign for one that
 // is not on this host, and ErrGone for one that ended meanwhile.
 func Of(conn *net.UnixConn, own Namespaces) (*Process, error) {
-	return identify(conn, own.Check)
+	return identify(conn, func(p *Process) error { return own.Check(p.Namespaces) })
 }
 
 // OfContainer is Of for a caller that may be in a container, as long as its user
 // namespace is the host's: root of a namespace of its own is nobody here.
 func OfContainer(conn *net.UnixConn, own Namespaces) (*Process, error) {
-	return identify(conn, own.CheckUser)
+	return identify(conn, func(p *Process) error { return own.CheckUser(p.Namespaces) })
 }
 
-func identify(conn *net.UnixConn, check func(Namespaces) error) (*Process, error) {
+// identify finds out which process connected, and whether it is one for the caller.
+func identify(conn *net.UnixConn, check func(*Process) error) (*Process, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func identify(conn *net.UnixConn, check func(Namespaces) error) (*Process, error
 		return nil, err
 	}
 	p.UID, p.GID = cred.Uid, cred.Gid
-	if err := check(p.Namespaces); err != nil {
+	if err := check(p); err != nil {
 		p.Close()
 		return nil, err
 	}

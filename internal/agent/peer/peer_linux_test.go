@@ -100,6 +100,52 @@ func TestPeersInForeignNamespacesAreRefused(t *testing.T) {
 	}
 }
 
+// A runtime's hook may have left namespaces that nothing else may. What keeps containers
+// out beside that is in TestAContainerIsNoRuntime of package agent.
+func TestHooksMayHaveLeftTheMountNamespace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: makes namespaces")
+	}
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapped := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 1234, Size: 1}}
+	for name, c := range map[string]struct {
+		attr    syscall.SysProcAttr
+		foreign bool
+	}{
+		"on the host":                        {syscall.SysProcAttr{}, false},
+		"podman --userns":                    {syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, false},
+		"in a PID namespace":                 {syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}, true},
+		"root in a user namespace of root's": {syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS}, true},
+		"another user in one of root's":      {syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: mapped, GidMappings: mapped}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, _ := connectFrom(t, &c.attr)
+			p, err := OfHook(conn, own)
+			if c.foreign != errors.Is(err, ErrForeign) || !c.foreign && err != nil {
+				t.Errorf("OfHook = %+v, %v", p, err)
+			}
+			if p != nil {
+				p.Close()
+			}
+		})
+	}
+}
+
+func TestCapabilitiesOfAStatus(t *testing.T) {
+	got, err := parseCapabilities("Name:\tx\nCapPrm:\t0000000000000001\nCapEff:\t0000000000200000\n")
+	if err != nil || got != 1<<21 {
+		t.Errorf("%#x, %v", got, err)
+	}
+	for _, bad := range []string{"", "CapEff:\n", "CapEff:\tx\n"} {
+		if _, err := parseCapabilities(bad); err == nil {
+			t.Errorf("parseCapabilities(%q) succeeded", bad)
+		}
+	}
+}
+
 func TestHostRootNeedsTheInitialUserNamespace(t *testing.T) {
 	for name, c := range map[string]struct {
 		p    Process

@@ -20,6 +20,9 @@ type Process struct {
 // Of fails: ErrUnsupported.
 func Of(*net.UnixConn, Namespaces) (*Process, error) { return nil, ErrUnsupported }
 
+// OfHook fails: ErrUnsupported.
+func OfHook(*net.UnixConn, Namespaces) (*Process, error) { return nil, ErrUnsupported }
+
 // OpenProcess fails: ErrUnsupported.
 func OpenProcess(int, uint64) (*Process, error) { return nil, ErrUnsupported }
 

@@ -17,9 +17,14 @@ const (
 	// OtherRuntime is one whose control groups have no known form: plain runc, or
 	// an engine that was told of another one.
 	OtherRuntime = "other"
+	// Rootless is any runtime of a user other than root, as podman without sudo. The
+	// kernel says whose it is, and nothing beyond: the user names the control group.
+	Rootless = "rootless"
 )
 
-func runtimes() []string { return []string{Podman, Docker, Containerd, CRIO, OtherRuntime} }
+func runtimes() []string {
+	return []string{Podman, Docker, Containerd, CRIO, OtherRuntime, Rootless}
+}
 
 // Container is a container as the kernel shows it. Its image, its environment and its
 // annotations are whatever somebody made them: nothing of them is here (security 3).
@@ -28,8 +33,10 @@ type Container struct {
 	Runtime string
 	// Cgroup is the control group's path.
 	Cgroup string
-	// UID is the host's id of its program's user.
-	UID uint32
+	// UID and GID are the host's ids of its program's user.
+	UID, GID uint32
+	// User is who runs the runtime, for [Rootless]; nil for root of the host.
+	User *Subject
 }
 
 // ContainerRule publishes credential specs to containers. Whoever may start a container
@@ -41,8 +48,12 @@ type ContainerRule struct {
 	// CredentialSpecs are names of specs, with the wildcards of path.Match.
 	CredentialSpecs []string `yaml:"credential_specs"`
 	// Runtimes are those that may use them: podman, docker, containerd, cri-o, and
-	// "other" for plain runc and control groups of no known form.
+	// "other" for plain runc and control groups of no known form; "rootless" for those
+	// of Owners.
 	Runtimes []string `yaml:"runtimes"`
+	// Owners are the uids of users whose rootless containers may use the specs. A user
+	// decides alone what such a container is: the rule gives the user the accounts.
+	Owners []uint32 `yaml:"owners"`
 	// Cgroups, where given, are control groups that hold the container's.
 	Cgroups []string `yaml:"cgroups"`
 	// Users, where given, are the host's uids of the container's program.
@@ -66,9 +77,13 @@ type ContainerRequest struct {
 	Keytab bool
 }
 
-// DecideContainer answers for a container whose runtime runs as root of the host. The
-// reason of a refusal is for the log.
+// DecideContainer answers for a container. The reason of a refusal is for the log.
 func (p Policy) DecideContainer(c Container, r ContainerRequest) (Grant, error) {
+	if c.User != nil {
+		if err := ownsIDs(*c.User, Request{UID: c.UID, GID: c.GID}); err != nil { // security 5
+			return Grant{}, err
+		}
+	}
 	reason := fmt.Sprintf("no rule for containers publishes %q to it", r.Spec)
 	for i, rule := range p.Containers {
 		if !matchAny(rule.CredentialSpecs, r.Spec) {
@@ -99,8 +114,14 @@ func (p Policy) Published(spec string) (tickets, keytab bool) {
 	return tickets, keytab
 }
 
+// AnyRootless tells whether some rule is for rootless containers.
+func (p Policy) AnyRootless() bool {
+	return slices.ContainsFunc(p.Containers, func(r ContainerRule) bool { return len(r.Owners) > 0 })
+}
+
 func (r ContainerRule) matches(c Container) bool {
 	return slices.Contains(r.Runtimes, c.Runtime) &&
+		(c.User == nil || slices.Contains(r.Owners, c.User.UID)) &&
 		(len(r.Users) == 0 || slices.Contains(r.Users, c.UID)) &&
 		(len(r.Cgroups) == 0 || slices.ContainsFunc(r.Cgroups, func(g string) bool { return below(c.Cgroup, g) }))
 }
@@ -132,6 +153,12 @@ func (r ContainerRule) faults(i int) []error {
 	}
 	if len(r.Runtimes) == 0 {
 		fault("runtimes", "the rule is for nobody: want some of %s", strings.Join(runtimes(), ", "))
+	}
+	if rootless := slices.Contains(r.Runtimes, Rootless); rootless != (len(r.Owners) > 0) {
+		fault("owners", "runtime %s and the uids of its users belong together", Rootless)
+	}
+	if slices.Contains(r.Owners, 0) {
+		fault("owners", "root's containers are those of the other runtimes")
 	}
 	for _, g := range r.Cgroups {
 		if !isCgroup(g) {

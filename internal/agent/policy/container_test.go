@@ -36,6 +36,38 @@ func TestDecideContainer(t *testing.T) {
 	}
 }
 
+// security 5: whoever runs a container without root gives its files to nobody else.
+func TestDecideRootlessContainer(t *testing.T) {
+	p := Policy{Containers: []ContainerRule{
+		{Name: "root's", CredentialSpecs: []string{"*"}, Runtimes: []string{Podman, OtherRuntime}},
+		{Name: "users'", CredentialSpecs: []string{"web"}, Runtimes: []string{Rootless}, Owners: []uint32{1000}},
+	}}
+	user := Subject{UID: 1000, GID: 1000, SubordinateUID: func(id uint32) bool { return id == 100001 }, SubordinateGID: func(id uint32) bool { return id == 100002 }}
+	other := Subject{UID: 1001, GID: 1001}
+	for name, c := range map[string]struct {
+		c    Container
+		spec string
+		rule string
+	}{
+		"the user's own ids":    {Container{Runtime: Rootless, UID: 1000, GID: 1000, User: &user}, "web", `"users'"`},
+		"subordinate ids":       {Container{Runtime: Rootless, UID: 100001, GID: 100002, User: &user}, "web", `"users'"`},
+		"another's uid":         {Container{Runtime: Rootless, UID: 1001, GID: 1000, User: &user}, "web", ""},
+		"root's uid":            {Container{Runtime: Rootless, UID: 0, GID: 1000, User: &user}, "web", ""},
+		"root's gid":            {Container{Runtime: Rootless, UID: 1000, GID: 0, User: &user}, "web", ""},
+		"a spec of root's":      {Container{Runtime: Rootless, UID: 1000, GID: 1000, User: &user}, "sql", ""},
+		"a user without a rule": {Container{Runtime: Rootless, UID: 1001, GID: 1001, User: &other}, "web", ""},
+		"root's, by no runtime": {Container{Runtime: Rootless, UID: 1000, GID: 1000}, "sql", ""},
+	} {
+		g, err := p.DecideContainer(c.c, ContainerRequest{Spec: c.spec})
+		if c.rule == "" && !errors.Is(err, ErrDenied) || c.rule != "" && (err != nil || g.Rule != c.rule) {
+			t.Errorf("%s: rule %s, %v; want %q", name, g.Rule, err, c.rule)
+		}
+	}
+	if !p.AnyRootless() || (Policy{Containers: p.Containers[:1]}).AnyRootless() {
+		t.Error("AnyRootless")
+	}
+}
+
 // security 2: the default publishes nothing, and a rule for containers gives no
 // process of the host anything.
 func TestWithoutRulesNothingIsPublished(t *testing.T) {
@@ -52,10 +84,15 @@ func TestValidateContainerRules(t *testing.T) {
 	err := Policy{Containers: []ContainerRule{
 		{CredentialSpecs: []string{"["}, Runtimes: []string{"rkt"}, Cgroups: []string{"/"}},
 		{},
+		{CredentialSpecs: []string{"x"}, Runtimes: []string{Rootless}},
+		{CredentialSpecs: []string{"x"}, Runtimes: []string{Podman}, Owners: []uint32{1000}},
+		{CredentialSpecs: []string{"x"}, Runtimes: []string{Rootless}, Owners: []uint32{0}},
 	}}.Validate()
 	for _, want := range []string{
 		`containers.rules[0].credential_specs: "["`, `containers.rules[0].runtimes: "rkt"`, `containers.rules[0].cgroups: "/"`,
 		"containers.rules[1].credential_specs: the rule publishes nothing", "containers.rules[1].runtimes: the rule is for nobody",
+		"containers.rules[2].owners: runtime rootless and the uids", "containers.rules[3].owners: runtime rootless and the uids",
+		"containers.rules[4].owners: root's containers are",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in:\n%v", want, err)
