@@ -113,12 +113,15 @@ func (o *object) number(a *schema.Attribute) int64 {
 // deleted reports whether the object is a tombstone.
 func (o *object) deleted(d *Directory) bool { return string(o.one(d.known.isDeleted)) == "TRUE" }
 
-// object finds the object of a row of that revision.
-func (c *cached) object(g dtyp.GUID, revision uint64) (*object, bool) {
+// object finds an object, and the revision of the row that it was made of: 0, which no
+// row has, where none is kept.
+func (c *cached) object(g dtyp.GUID) (o *object, revision uint64) {
 	c.mu.RLock()
-	o, ok := c.objects[g]
-	c.mu.RUnlock()
-	return o, ok && o.USNChanged == revision
+	defer c.mu.RUnlock()
+	if o = c.objects[g]; o != nil {
+		revision = o.USNChanged
+	}
+	return o, revision
 }
 
 func (c *cached) keep(o *object) {

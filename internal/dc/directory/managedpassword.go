@@ -120,10 +120,20 @@ func (s *session) passwordID(o *object, a *schema.Attribute) ([][]byte, error) {
 	return one(p.PasswordID(s.domain.DNSName, s.domain.DNSName).Append(nil)), nil
 }
 
+// inForce is what the timeline of a gMSA says now: several attributes follow from it.
+type inForce struct {
+	o        *object
+	period   *kds.Period
+	timeline kds.Timeline
+}
+
 // period is that of a gMSA's password in force; nil for every other object.
 func (s *session) period(o *object) (*kds.Period, kds.Timeline, error) {
 	if o.virtual || !o.is(s.Directory, classGMSA) {
 		return nil, kds.Timeline{}, nil
+	}
+	if s.inForce.o == o {
+		return s.inForce.period, s.inForce.timeline, nil
 	}
 	t, err := s.Timeline(o.GUID)
 	if errors.Is(err, rows.ErrNotFound) {
@@ -133,5 +143,8 @@ func (s *session) period(o *object) (*kds.Period, kds.Timeline, error) {
 		return nil, t, err
 	}
 	p, err := t.At(dtyp.FiletimeOf(s.Now()))
+	if err == nil {
+		s.inForce = inForce{o, &p, t}
+	}
 	return &p, t, err
 }

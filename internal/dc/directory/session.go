@@ -32,8 +32,10 @@ type session struct {
 	// and over.
 	recent     [4]*object
 	nextRecent int
-	targets    []resolvedName
-	chains     []chain
+	// inForce is of the gMSA that was looked at last.
+	inForce inForce
+	targets []resolvedName
+	chains  []chain
 	// view is the one entry that is looked at; filters keep none.
 	view view
 	// err is the first failure of a store inside of a filter, which has no errors.
@@ -51,7 +53,7 @@ func (d *Directory) session(c Caller) *session {
 // begin turns the session to another state of the directory.
 func (s *session) begin(r *Reader) {
 	s.Reader, s.parentName, s.targets, s.chains = r, "", nil, nil
-	s.recent = [4]*object{}
+	s.recent, s.inForce = [4]*object{}, inForce{}
 }
 
 // rights is what the caller may do with an object.
@@ -84,7 +86,8 @@ func (s *session) load(g dtyp.GUID, keep bool) (*object, error) {
 }
 
 func (s *session) read(g dtyp.GUID, keep bool) (*object, error) {
-	revision, err := s.table.Revision(s.r, g)
+	o, revision := s.cached.object(g)
+	e, err := s.table.GetNewer(s.r, g, revision)
 	if errors.Is(err, rows.ErrNotFound) {
 		if o, ok := s.schemaObject(g); ok {
 			return o, nil
@@ -93,14 +96,10 @@ func (s *session) read(g dtyp.GUID, keep bool) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o, ok := s.cached.object(g, revision); ok {
+	if e == nil {
 		return o, nil
 	}
-	e, err := s.Get(g)
-	if err != nil {
-		return nil, err
-	}
-	o := s.newObject(e)
+	o = s.newObject(e)
 	if keep {
 		s.cached.keep(o)
 	}

@@ -88,15 +88,18 @@ func parseEntry(s *schema.Schema, b []byte) (*Entry, error) {
 	if v := d.take(1); d.err == nil && v[0] != entryVersion {
 		return nil, fmt.Errorf("%w: entry of version %d, want %d", ErrCorrupt, v[0], entryVersion)
 	}
-	e := &Entry{Values: map[*schema.Attribute][][]byte{}}
+	e := &Entry{}
 	copy(e.Parent[:], d.take(dtyp.GUIDSize))
 	e.WhenCreated, e.WhenChanged = d.time(), d.time()
 	e.RDN = d.attribute(s)
 	e.Name = string(d.bytes())
-	for range d.count() {
+	attributes := d.count()
+	e.Values = make(map[*schema.Attribute][][]byte, attributes)
+	for range attributes {
 		a := d.attribute(s)
-		values := make([][]byte, 0, 1)
-		for range d.count() {
+		n := d.count()
+		values := make([][]byte, 0, n)
+		for range n {
 			values = append(values, d.bytes())
 		}
 		if d.err != nil {
@@ -162,8 +165,8 @@ func (d *decoder) count() int {
 func (d *decoder) bytes() []byte { return d.take(d.count()) }
 
 func (d *decoder) attribute(s *schema.Schema) *schema.Attribute {
-	oid := string(d.bytes())
-	a, ok := s.Attribute(oid)
+	oid := d.bytes()
+	a, ok := s.ByOID(oid)
 	if !ok {
 		d.fail("attribute %.64q is not in the schema", oid)
 	}

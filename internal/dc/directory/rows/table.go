@@ -136,10 +136,17 @@ func valuePrefix(kind byte, a *schema.Attribute, key []byte) []byte {
 }
 
 // Get reads an entry. It fails with ErrNotFound.
-func (t *Table) Get(r store.Reader, g dtyp.GUID) (*Entry, error) {
+func (t *Table) Get(r store.Reader, g dtyp.GUID) (*Entry, error) { return t.GetNewer(r, g, 0) }
+
+// GetNewer is Get for whoever has the entry as it was at a revision, 0 for none: it is
+// nil where the entry has not changed since.
+func (t *Table) GetNewer(r store.Reader, g dtyp.GUID, revision uint64) (*Entry, error) {
 	item, err := r.Get(entryKey(g))
 	if err != nil {
 		return nil, missing(err, "object %s", g)
+	}
+	if revision != 0 && item.Revision == revision {
+		return nil, nil
 	}
 	e, err := parseEntry(t.Schema, item.Value)
 	if err != nil {
@@ -164,13 +171,23 @@ func (t *Table) Revision(r store.Reader, g dtyp.GUID) (uint64, error) {
 	return item.Revision, nil
 }
 
-// missing gives the store's error for an absent key this package's name.
+// missing gives the store's error for an absent key this package's name. Most callers
+// look whether something is there, so that the text is made only for who reads it.
 func missing(err error, format string, args ...any) error {
 	if errors.Is(err, store.ErrNotFound) {
-		err = ErrNotFound
+		return &absent{format, args}
 	}
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
+
+// absent is an [ErrNotFound] that says of what.
+type absent struct {
+	format string
+	args   []any
+}
+
+func (a *absent) Error() string { return fmt.Sprintf(a.format, a.args...) + ": " + ErrNotFound.Error() }
+func (a *absent) Unwrap() error { return ErrNotFound }
 
 // Child is the entry with that name below parent; the zero GUID is above the
 // head of the domain. It fails with ErrNotFound.

@@ -310,6 +310,12 @@ func (s *Schema) Attribute(name string) (*Attribute, bool) {
 	return a, ok
 }
 
+// ByOID finds an attribute by its OID, as rows have it: nothing is allocated.
+func (s *Schema) ByOID(oid []byte) (*Attribute, bool) {
+	a, ok := s.attributes[string(oid)]
+	return a, ok && a.OID == string(oid)
+}
+
 // Class finds a class by its lDAPDisplayName, its OID, or "OID." and its OID.
 func (s *Schema) Class(name string) (*Class, bool) {
 	name = strings.ToLower(name)
