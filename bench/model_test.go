@@ -29,6 +29,9 @@ var sambaCosts = costs{Read: 900 * time.Microsecond, FirstAS: 4400 * time.Micros
 // as Samba's one process does, and takes for each what Samba was measured to take.
 // The program bench runs it with the costs of its own machine.
 func TestManyAccountsRecover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	in := modelOrder{Costs: sambaCosts}
 	file := os.Getenv(modelEnv)
 	if file != "" {

@@ -705,7 +705,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 // their tickets. A minute after a controller's return all have tickets, and never
 // are more than 32 requests in flight. No account costs a goroutine.
 func TestTenThousandAccountsRecover(t *testing.T) {
-	const accounts = 10_000
+	accounts := short(10_000)
 	d := &directory{latency: 40 * time.Millisecond}
 	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
 		before := runtime.NumGoroutine()
@@ -860,6 +860,9 @@ func TestRotationDuringAnOutage(t *testing.T) {
 
 // Many accounts of one host spread their requests: nothing comes at once.
 func TestRefreshesSpread(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	const accounts = 3000
 	d := &directory{latency: time.Millisecond}
 	withPool(t, Config{}, func(ctx context.Context, p *Pool) {
