@@ -59,6 +59,9 @@ func TestOneControllerDown(t *testing.T) {
 // Both controllers are down, over one rollover or several. When they return, all
 // hosts know the new key within a minute.
 func TestAllControllersDown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("probes of simulated days take some seconds")
+	}
 	faults(t, 12, 8, func(ctx context.Context, m *model, _ []*simHost) {
 		for sleep(ctx, 6*time.Hour+m.random(30*time.Hour)) {
 			m.locked(func() {

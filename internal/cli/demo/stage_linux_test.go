@@ -113,12 +113,12 @@ func TestDirectoriesThatScriptsAndSocketsCannotHave(t *testing.T) {
 
 // TestWithoutTemporaryFiles: a directory of the user's own will do.
 func TestWithoutTemporaryFiles(t *testing.T) {
-	t.Setenv("TMPDIR", "/nonexistent")
-	base, err := os.MkdirTemp("/tmp", "here-")
+	base, err := os.MkdirTemp("", "here-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	t.Setenv("TMPDIR", "/nonexistent")
 	t.Chdir(base)
 	s, err := newStage(Config{Program: "/bin/true"})
 	if err != nil {
