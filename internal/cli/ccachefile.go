@@ -8,8 +8,26 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 )
+
+// kerberosEnv is a variable that Kerberos knows. Where none is set in a container that has
+// a lease, as for what docker exec starts, they are those of the lease.
+func (a *app) kerberosEnv(name string) string {
+	if v := a.env.Getenv(name); v != "" || a.env.Getenv("KRB5CCNAME")+a.env.Getenv("KRB5_CONFIG") != "" {
+		return v
+	}
+	if _, err := os.Stat(filepath.Join(lease.MountPoint, lease.Krb5ConfName)); err != nil {
+		return ""
+	}
+	for _, v := range lease.Env(lease.MountPoint) {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
 
 // cacheName is the credential cache that a command works on: the option
 // --ccache, else KRB5CCNAME, else MIT's default.
@@ -17,7 +35,7 @@ func (a *app) cacheName(option string) string {
 	if option != "" {
 		return option
 	}
-	if name := a.env.Getenv("KRB5CCNAME"); name != "" {
+	if name := a.kerberosEnv("KRB5CCNAME"); name != "" {
 		return name
 	}
 	return fmt.Sprintf("FILE:/tmp/krb5cc_%d", os.Getuid())

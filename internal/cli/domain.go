@@ -221,7 +221,7 @@ func (a *app) controllers(o *domainOptions, domain string) []string {
 	if len(o.controllers) > 0 {
 		return o.controllers
 	}
-	path := a.env.Getenv("KRB5_CONFIG")
+	path := a.kerberosEnv("KRB5_CONFIG")
 	if path == "" {
 		return nil
 	}

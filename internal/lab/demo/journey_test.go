@@ -36,7 +36,7 @@ type journey struct {
 }
 
 func TestTheJourney(t *testing.T) {
-	lab.Need(t, "root", "psql", "runc", "curl", "apache2", "smbclient")
+	lab.Need(t, "users", "psql", "podman", "curl", "apache2", "smbclient")
 	j := &journey{T: t, story: newNarrator(t)}
 	var err error
 	j.dir, err = os.MkdirTemp("", "gmsa-demo-")
@@ -118,7 +118,12 @@ func (j *journey) joinedHost() *guard {
   contoso.com:
     servers: [%s]
     host: {keytab: %s, rotate_password: never}
-`, j.dc.IP, keytab), "")
+containers:
+  hook: %s
+  cdi_directory: %s
+  rules:
+    - {credential_specs: [contoso_webapp01], runtimes: [podman]}
+`, j.dc.IP, keytab, lab.BuildHook(j.T), lab.CDIDirectory(j.T, "gmsa.dev-credentialspec.json")), "contoso_webapp01", joinedSpec)
 }
 
 // foreignHost starts the guard as on a computer outside the domain, which reads
@@ -132,18 +137,18 @@ plugins:
     guid: "{GDMA0342-266A-4D1P-831J-20990E82944F}"
     kind: inline
     allow_input: 'contoso\.com:gmsaccg:.*'
-`, j.dc.IP), strings.Replace(exampleSpec, "<password>", portablePassword, 1))
+`, j.dc.IP), "webapp01", strings.Replace(exampleSpec, "<password>", portablePassword, 1))
 }
 
-// guard writes a configuration, starts the agent and waits until it answers.
-func (j *journey) guard(name, config, spec string) *guard {
+// guard writes a configuration and a credential spec, starts the agent and waits until
+// it answers.
+func (j *journey) guard(name, config, specName, spec string) *guard {
 	g := &guard{journey: j, dir: filepath.Join(j.dir, name)}
 	specs := filepath.Join(g.dir, "credentialspecs")
 	g.socket = filepath.Join(g.dir, "agent.sock")
+	specFile := filepath.Join(specs, specName+".json")
 	j.must(os.MkdirAll(specs, 0o755))
-	if spec != "" {
-		j.must(os.WriteFile(filepath.Join(specs, "webapp01.json"), []byte(spec), 0o644))
-	}
+	j.must(os.WriteFile(specFile, []byte(spec), 0o644))
 	leases, err := os.MkdirTemp("/dev/shm", "gmsa-demo-") // tmpfs: the guard writes keys nowhere else
 	j.must(err)
 	j.Cleanup(func() { os.RemoveAll(leases) })
@@ -157,9 +162,7 @@ event_log: {path: %s/ccg.jsonl}
 %s`, g.socket, leases, specs, g.dir, g.dir, config)
 	j.must(os.WriteFile(file, []byte(config), 0o644))
 	j.story.file(file, config)
-	if spec != "" {
-		j.story.file(filepath.Join(specs, "webapp01.json"), spec)
-	}
+	j.story.file(specFile, spec)
 	g.daemon = lab.StartDaemon(j.T, nil, j.gmsa, "agent", "serve", "--config", file)
 	lab.Eventually(j.T, 20*time.Second, func() error {
 		if !g.daemon.Alive() {
@@ -205,31 +208,31 @@ func (g *guard) lease(args ...string) string {
 	return dir
 }
 
-// container runs the same in a container that has the lease's directory.
+// container runs the same in a container, which has the identity by one flag.
 func (j *journey) container(g *guard) {
-	j.story.step("A container with the lease's directory, read-only root, no capability, user 1000")
-	dir := g.lease("--user", "1000", "--group", "1000")
-	run := func(argv ...string) string {
-		return j.story.container(lab.Container{
-			Programs: []string{"psql", j.gmsa}, Args: argv, UID: 1000, GID: 1000,
-			Mounts: map[string]string{"/run/gmsa": dir},
-			Env:    []string{"KRB5CCNAME=FILE:/run/gmsa/..data/ccache", "KRB5_CONFIG=/run/gmsa/krb5.conf", "TZ=UTC"},
-			Files:  map[string]string{"/etc/resolv.conf": "nameserver " + j.dc.IP.String() + "\n"},
-		})
-	}
-	j.story.want(run("psql", "-AtX", j.pg.ConnInfo(account+"$"), "-c", lab.GSSQuery), "t|WebApp01$@CONTOSO.COM|t|WebApp01$")
-	j.story.want(run("gmsa", "verify", lab.DNSDomain),
+	j.story.step("A container with one flag, read-only, without any capability, as user 1000")
+	p := lab.NewPodman(j.T)
+	image := p.Image(lab.Container{Programs: []string{"psql", "sleep", j.gmsa}, UID: 1000, GID: 1000})
+	_, err := p.Run("tag", image, "localhost/app")
+	j.must(err)
+	j.story.podman(p, "run", "--detach", "--name", "app", "--device", "gmsa.dev/credentialspec=contoso_webapp01", "--network", "host", "--dns", j.dc.IP.String(),
+		"--env", "TZ=UTC", "--user", "1000", "--read-only", "--cap-drop", "all", "app", "sleep", "600")
+	j.story.want(j.story.run(nil, j.gmsa, "--socket", g.socket, "lease", "list"), "WebApp01$@CONTOSO.COM", "container ")
+	exec := func(argv ...string) string { return j.story.podman(p, append([]string{"exec", "app"}, argv...)...) }
+	j.story.want(exec("psql", "-AtX", j.pg.ConnInfo(account+"$"), "-c", lab.GSSQuery), "t|WebApp01$@CONTOSO.COM|t|WebApp01$")
+	j.story.want(exec("gmsa", "verify", lab.DNSDomain),
 		"Flags: b0 HAS_IP  HAS_TIMESERV",
 		`Trusted DC Name \\`+lab.DCHost,
 		"Trusted DC Connection Status Status = 0 0x0 NERR_Success",
 		"Trust Verification Status = 0 0x0 NERR_Success",
 		"The command completed successfully")
-	j.story.want(run("gmsa", "klist", "get", "krbtgt"),
+	j.story.want(exec("gmsa", "klist", "get", "krbtgt"),
 		"A ticket to krbtgt has been retrieved successfully.",
 		"Cached Tickets: (",
 		"Client: WebApp01$ @ CONTOSO.COM",
 		"Server: krbtgt/CONTOSO.COM @ CONTOSO.COM",
 		"KerbTicket Encryption Type: AES-256-CTS-HMAC-SHA1-96")
+	j.story.podman(p, "rm", "--force", "--time", "0", "app")
 }
 
 // website lets the gMSA accept connections: Apache with the lease's keytab.
@@ -260,6 +263,27 @@ func (j *journey) events(g *guard) {
 	j.story.step("What the guard logged")
 	j.story.run(nil, j.gmsa, "events", "--file", filepath.Join(g.dir, "ccg.jsonl"))
 }
+
+// joinedSpec is the credential spec of Microsoft's page on gMSAs for containers, for a host
+// of the domain.
+const joinedSpec = `{
+    "CmsPlugins": ["ActiveDirectory"],
+    "DomainJoinConfig": {
+        "Sid": "S-1-5-21-702590844-1001920913-2680819671",
+        "MachineAccountName": "WebApp01",
+        "Guid": "56d9b66c-d746-4f87-bd26-26760cfdca2e",
+        "DnsTreeName": "contoso.com",
+        "DnsName": "contoso.com",
+        "NetBiosName": "CONTOSO"
+    },
+    "ActiveDirectoryConfig": {
+        "GroupManagedServiceAccounts": [
+            {"Name": "WebApp01", "Scope": "contoso.com"},
+            {"Name": "WebApp01", "Scope": "CONTOSO"}
+        ]
+    }
+}
+`
 
 // exampleSpec is the complete credential spec of Microsoft's troubleshooting guide,
 // sample plug-in GUID included, which is not a GUID.

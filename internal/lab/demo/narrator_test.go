@@ -74,14 +74,15 @@ func (n *narrator) run(env []string, argv ...string) string {
 	return out
 }
 
-// container runs a container's command to its end and shows it.
-func (n *narrator) container(c lab.Container) string {
+// podman runs a command of podman, which must succeed, and shows it without the options
+// that keep this engine apart from the machine's.
+func (n *narrator) podman(p *lab.Podman, args ...string) string {
 	n.t.Helper()
-	n.command(append([]string{"(in the container)"}, c.Args...))
-	out, err := c.Run(n.t)
+	n.command(append([]string{"podman"}, args...))
+	out, err := p.Run(args...)
 	n.indent(out)
 	if err != nil {
-		n.t.Fatalf("in the container: %v", err)
+		n.t.Fatal(err)
 	}
 	return out
 }
