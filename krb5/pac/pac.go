@@ -192,8 +192,11 @@ func (p *PAC) Remove(types ...Type) {
 	p.Buffers = slices.DeleteFunc(p.Buffers, func(b Buffer) bool { return slices.Contains(types, b.Type) })
 }
 
-// clone shares no memory that Set or Remove would change.
-func (p PAC) clone() PAC { return PAC{Buffers: slices.Clone(p.Buffers)} }
+// clone shares no memory that Set or Remove would change, and has room for some more
+// buffers.
+func (p PAC) clone(more int) PAC {
+	return PAC{Buffers: append(make([]Buffer, 0, len(p.Buffers)+more), p.Buffers...)}
+}
 
 // open reads the buffer of type t.
 func open[T any](p PAC, t Type, read func([]byte) (T, error)) (T, error) {

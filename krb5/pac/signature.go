@@ -44,15 +44,15 @@ func (p PAC) Signature(t Type) (Signature, error) {
 // ParseSignature reads a signature that fills b exactly. A checksum that needs no
 // key, or whose type is unknown, is ErrSignature.
 func ParseSignature(b []byte) (Signature, error) {
-	if len(b) < 4 {
-		return Signature{}, fmt.Errorf("%w: %d bytes, want at least 4", ErrMalformed, len(b))
+	if len(b) < signatureHeader {
+		return Signature{}, fmt.Errorf("%w: %d bytes, want at least %d", ErrMalformed, len(b), signatureHeader)
 	}
 	s := Signature{Type: int32(binary.LittleEndian.Uint32(b))}
 	size, ok := checksumSizes[s.Type]
 	if !ok {
 		return Signature{}, fmt.Errorf("%w: checksum type %d is not a keyed one", ErrSignature, s.Type)
 	}
-	switch rest := b[4:]; len(rest) {
+	switch rest := b[signatureHeader:]; len(rest) {
 	case size:
 		s.Value = bytes.Clone(rest)
 	case size + 2:
@@ -76,15 +76,19 @@ func (s Signature) Append(dst []byte) []byte {
 	return dst
 }
 
+// signatureHeader is the size of what stands before a checksum: its type.
+const signatureHeader = 4
+
 // blank is a signature of the key's type with zeros in place of the checksum.
 func blank(k *crypto.Key) []byte {
-	return Signature{Type: k.ChecksumType(), Value: make([]byte, k.EType().ChecksumSize())}.Append(nil)
+	b := make([]byte, signatureHeader+k.EType().ChecksumSize())
+	binary.LittleEndian.PutUint32(b, uint32(k.ChecksumType()))
+	return b
 }
 
-// sign puts the key's signature of data into the buffer of type t.
-func (p *PAC) sign(t Type, k *crypto.Key, data []byte) {
-	s := Signature{Type: k.ChecksumType(), Value: k.Checksum(usageSignature, data)}
-	p.Set(t, s.Append(nil))
+// signature is the key's signature of data, as a buffer has it.
+func signature(k *crypto.Key, data []byte) []byte {
+	return k.AppendChecksum(blank(k)[:signatureHeader], usageSignature, data)
 }
 
 // verify checks the key's signature of data in the buffer of type t.
@@ -106,7 +110,7 @@ func (p PAC) verify(t Type, k *crypto.Key, data []byte) error {
 // with gives the PAC's bytes with zeros in place of the checksums of the types;
 // their types and read-only controllers stay.
 func (p PAC) with(zeroed ...Type) ([]byte, error) {
-	q := p.clone()
+	q := p.clone(0)
 	for _, t := range zeroed {
 		if _, ok := p.Find(t); !ok {
 			continue

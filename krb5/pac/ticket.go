@@ -37,7 +37,7 @@ func Seal(part krb5.EncTicketPart, p PAC, kind Kind, keys Keys) (krb5.EncTicketP
 	if _, n := withPAC(part, nil); n != 0 {
 		return krb5.EncTicketPart{}, fmt.Errorf("pac: the ticket has a PAC already")
 	}
-	p = p.clone()
+	p = p.clone(4)
 	p.Remove(TypeServerChecksum, TypeKDCChecksum, TypeTicketChecksum, TypeFullChecksum)
 	p.Set(TypeServerChecksum, blank(keys.Server))
 	p.Set(TypeKDCChecksum, blank(keys.KDC))
@@ -47,17 +47,15 @@ func Seal(part krb5.EncTicketPart, p PAC, kind Kind, keys Keys) (krb5.EncTicketP
 	}
 	if kind == Service {
 		put(placeholder())
-		p.sign(TypeTicketChecksum, keys.KDC, part.Append(nil))
+		p.Set(TypeTicketChecksum, signature(keys.KDC, part.Append(nil)))
 		p.Set(TypeFullChecksum, blank(keys.KDC))
-		p.sign(TypeFullChecksum, keys.KDC, p.Append(nil))
+		p.Set(TypeFullChecksum, signature(keys.KDC, p.Append(nil)))
 	}
-	p.sign(TypeServerChecksum, keys.Server, p.Append(nil))
-	server, err := p.Signature(TypeServerChecksum)
-	if err != nil {
-		return krb5.EncTicketPart{}, err
-	}
-	p.sign(TypeKDCChecksum, keys.KDC, server.Value)
-	put(p.Append(nil))
+	whole := p.Append(nil)
+	server := signature(keys.Server, whole)
+	p.Set(TypeServerChecksum, server)
+	p.Set(TypeKDCChecksum, signature(keys.KDC, server[signatureHeader:]))
+	put(p.Append(whole[:0])) // it is as long as before
 	return part, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/kds"
 	"github.com/opengmsa/opengmsa/krb5"
+	"github.com/opengmsa/opengmsa/krb5/crypto"
 )
 
 // Kind is what kind of account it is.
@@ -61,6 +62,8 @@ type Account struct {
 	// others.
 	stored   *stored
 	timeline *kds.Timeline
+	// etypes are what ETypes gives.
+	etypes []crypto.EType
 
 	buffers func() Buffers
 }
@@ -121,6 +124,7 @@ func (a *Accounts) load(r *directory.Reader, c *cache, e *rows.Entry) (*Account,
 	}
 	n, _ := number(e, k.supportedTypes)
 	acct.Encryption = adproto.EncryptionTypes(n)
+	acct.etypes = spokenTypes(acct.Encryption)
 	if h := e.Values[k.logonHours]; len(h) > 0 && len(h[0]) == logonHoursSize {
 		acct.LogonHours = h[0]
 	}

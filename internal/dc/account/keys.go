@@ -30,9 +30,11 @@ func (s KeySet) Find(e crypto.EType) *crypto.Key {
 
 // ETypes are the types that the account can be spoken to in, strongest first: those
 // that msDS-SupportedEncryptionTypes has, AES with SHA-1 where it is unset or names
-// none that anybody here can use.
-func (a *Account) ETypes() []crypto.EType {
-	if types := a.Encryption.ETypes(); len(types) > 0 {
+// none that anybody here can use. Whoever uses them must not change them.
+func (a *Account) ETypes() []crypto.EType { return a.etypes }
+
+func spokenTypes(encryption adproto.EncryptionTypes) []crypto.EType {
+	if types := encryption.ETypes(); len(types) > 0 {
 		return types
 	}
 	return adproto.EncDefaultAccounts.ETypes()

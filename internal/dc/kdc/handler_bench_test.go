@@ -21,6 +21,16 @@ func BenchmarkHandler(b *testing.B) {
 			b.Fatalf("got %v", t)
 		}
 	})
+	bare := f.asRequest(alice, f.key(alice), with(krb5.PAPACRequest, krb5.PACRequest{}.Append(nil)))
+	b.Run("AS, no PAC", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			out = s.handle(b.Context(), out[:0], bare, peer, datagram)
+		}
+		if t, _ := krb5.TypeOf(out); t != krb5.MsgASRep {
+			b.Fatalf("got %v", t)
+		}
+	})
 	tgt := f.logOn(alice, nil)
 	b.Run("TGS", func(b *testing.B) {
 		b.ReportAllocs()

@@ -45,19 +45,23 @@ func (x *exchange) sealTicket(server *account.Account, part krb5.EncTicketPart, 
 			return nil, err
 		}
 	}
-	plain := part.Append(make([]byte, 0, ticketOverhead+authorizationSize(part)))
+	plain := part.Append(make([]byte, 0, ticketPartSize+authorizationSize(part)))
 	enc, err := krb5.Seal(s.key, krb5.UsageTicket, plain, x.cfg.Rand)
 	clear(plain)
 	if err != nil {
 		return nil, err
 	}
 	enc.KVNO = s.kvno
-	out := make([]byte, 0, ticketOverhead+len(enc.Cipher))
+	out := make([]byte, 0, ticketHeader+len(enc.Cipher))
 	return krb5.Ticket{Realm: x.realm, SName: x.serverName(server), EncPart: enc}.Append(out), nil
 }
 
-// ticketOverhead is what a ticket commonly takes besides its authorization data, in bytes.
-const ticketOverhead = 512
+// What is commonly taken by what is made here, in bytes.
+const (
+	ticketPartSize = 256 // the encrypted part of a ticket, besides its authorization data
+	ticketHeader   = 128 // a ticket besides that
+	replyPartSize  = 384 // the encrypted part of a reply
+)
 
 func authorizationSize(part krb5.EncTicketPart) (size int) {
 	for _, e := range part.AuthorizationData {
@@ -94,7 +98,7 @@ func (x *exchange) replyPart(t krb5.MessageType, part krb5.EncTicketPart, server
 
 // sealReply encrypts it.
 func (x *exchange) sealReply(enc krb5.EncKDCRepPart, key *crypto.Key, usage uint32) (krb5.EncryptedData, error) {
-	plain := enc.Append(nil)
+	plain := enc.Append(make([]byte, 0, replyPartSize))
 	defer clear(plain)
 	return krb5.Seal(key, usage, plain, x.cfg.Rand)
 }

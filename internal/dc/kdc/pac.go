@@ -25,8 +25,12 @@ func (x *exchange) pacRequest() pac.Attributes {
 // clientInfo ties a PAC to the ticket that it is put into.
 func clientInfo(part *krb5.EncTicketPart) pac.Buffer {
 	name := strings.Join(part.CName.Components, "/")
-	return pac.Buffer{Type: pac.TypeClientInfo, Data: pac.ClientInfo{ID: dtyp.FiletimeOf(part.AuthTime), Name: name}.Append(nil)}
+	data := make([]byte, 0, clientInfoOverhead+2*len(name))
+	return pac.Buffer{Type: pac.TypeClientInfo, Data: pac.ClientInfo{ID: dtyp.FiletimeOf(part.AuthTime), Name: name}.Append(data)}
 }
+
+// clientInfoOverhead is what CLIENT_INFO takes beside the name, in bytes.
+const clientInfoOverhead = 10
 
 // initialPAC is the PAC of a ticket of an AS exchange. A TGT has one even where the
 // client wants none: it then says whose it is and nothing else, so that every TGS request

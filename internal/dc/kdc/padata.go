@@ -54,11 +54,14 @@ func (x *exchange) wantsEncPARep() bool {
 	return asked
 }
 
+// paValueSize is what the value of a PA-DATA that we make commonly takes, in bytes.
+const paValueSize = 64
+
 // requestProof is that proof, for the encrypted part of an AS-REP.
 func (x *exchange) requestProof(key *crypto.Key) []krb5.PAData {
 	if !x.wantsEncPARep() {
 		return nil
 	}
 	sum := krb5.Checksum{Type: key.ChecksumType(), Sum: key.Checksum(krb5.UsageASReqChecksum, x.message)}
-	return []krb5.PAData{{Type: krb5.PAReqEncPARep, Value: sum.Append(nil)}}
+	return []krb5.PAData{{Type: krb5.PAReqEncPARep, Value: sum.Append(make([]byte, 0, paValueSize))}}
 }
