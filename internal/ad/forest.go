@@ -171,3 +171,23 @@ func (s *Session) catalog(ctx context.Context, q ldapc.Search) ([]*ldap.Entry, e
 	defer func() { _ = conn.Close() }()
 	return conn.Search(ctx, q)
 }
+
+// ForestObjects finds objects in all domains of the forest.
+func (s *Session) ForestObjects(ctx context.Context, f adproto.Filter) ([]Object, error) {
+	var list []Object
+	err := s.at(ctx, locate.Any, func(ctx context.Context, d *desk) error {
+		entries, err := d.forest(ctx, f, objectAttrs...)
+		if err != nil {
+			return fmt.Errorf("search the forest: %w", err)
+		}
+		for _, e := range entries {
+			o, err := parseObject(e)
+			if err != nil {
+				return err
+			}
+			list = append(list, o)
+		}
+		return nil
+	})
+	return list, err
+}

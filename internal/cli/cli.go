@@ -112,6 +112,7 @@ Exit codes:
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVar(&a.socket, "socket", a.env.Getenv(socketVariable), "the agent's socket (default $"+socketVariable+" or "+agentapi.DefaultSocket+")")
 	root.AddCommand(
+		a.doctor(),
 		a.verify(),
 		a.nltest(),
 		a.klist(),

@@ -7,6 +7,13 @@ import (
 	"path/filepath"
 )
 
+// The addresses of a Net: of whatever the test serves in it, and of the client that its
+// programs believe to run on.
+var (
+	NetServer = netip.MustParseAddr("10.77.0.10")
+	NetClient = netip.MustParseAddr("10.77.0.20")
+)
+
 // An address is one of 127.77.0.0/16, which no other process of this machine that
 // uses the lab has at the same time.
 type address struct {

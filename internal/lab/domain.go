@@ -129,6 +129,14 @@ func (d *DC) Modify(t testing.TB, ldif string) {
 	d.must(t, d.modify(ldif))
 }
 
+// ModifyRaw applies LDIF change records to one partition of Samba's database past all of
+// its modules: what no directory would take, but a directory can come to hold.
+func (d *DC) ModifyRaw(t testing.TB, partition, ldif string) {
+	t.Helper()
+	_, err := run(nil, ldif, "ldbmodify", "-H", d.Dir+"/private/sam.ldb.d/"+strings.ToUpper(partition)+".ldb")
+	d.must(t, err)
+}
+
 // modify gives the database tool the controller's clock, because it stamps what it
 // writes, and its smb.conf, because the realm goes into the salt of Kerberos keys.
 func (d *DC) modify(ldif string) error {

@@ -14,13 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The addresses of a [Net]: of whatever the test serves in it, and of the client that
-// its programs believe to run on.
-var (
-	NetServer = netip.MustParseAddr("10.77.0.10")
-	NetClient = netip.MustParseAddr("10.77.0.20")
-)
-
 // cable is the first process of a Net. /etc and /var are this machine's, with changes
 // that nobody else sees, so that programs can join a domain as they do on a host of
 // their own; /run is empty. $1 is a directory, $2 the host's name, then addresses.
@@ -126,6 +119,11 @@ func (n *Net) Dial(ctx context.Context, network, address string) (c net.Conn, er
 		return err
 	})
 	return c, err
+}
+
+// join is the command that starts a program in the network, with this machine's files.
+func (n *Net) join() []string {
+	return []string{find("nsenter"), fmt.Sprintf("--net=/proc/%d/ns/net", n.leader), "--"}
 }
 
 // Within calls f on a thread that is in the Net. A socket stays where it was made; the

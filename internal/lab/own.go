@@ -182,6 +182,17 @@ func (d *DC) seedOwn() error {
 	return d.modify(accounts)
 }
 
+// Gmsa builds the program as it is shipped, for tests that run it, and gives its path.
+func Gmsa(t testing.TB) string {
+	t.Helper()
+	Need(t, "go")
+	path, err := built(ownProgram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // programs are those that were built for the tests of this process, by import path.
 var programs sync.Map
 

@@ -66,10 +66,20 @@ type SambaConfig struct {
 	Env []string
 	// LDIF is applied to the restored domain before the controller starts.
 	LDIF string
+	// Net is the network in which the controller listens, at [NetServer]; nil means this
+	// machine's, at an address of its own.
+	Net Network
+}
+
+// Network is a network of its own: a [Net].
+type Network interface {
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+	// join is the command that starts a program in it.
+	join() []string
 }
 
 func (c SambaConfig) private() bool {
-	return c.Private || c.Realm != "" || c.Clock || c.SMB || c.IPv6 || len(c.Conf) > 0 || len(c.Env) > 0 || c.LDIF != ""
+	return c.Private || c.Realm != "" || c.Clock || c.SMB || c.IPv6 || len(c.Conf) > 0 || len(c.Env) > 0 || c.LDIF != "" || c.Net != nil
 }
 
 // A DC is a running Samba domain controller, of the domain contoso.com by default.
@@ -175,13 +185,15 @@ func newDC(cfg SambaConfig, realm, host string) (*DC, error) {
 		Dir: dir, CAFile: dir + "/tls/ca.pem", KRB5Config: dir + "/krb5.conf", cfg: cfg,
 	}
 	// Other users' programs read krb5.conf and the CA.
-	if err = os.Chmod(dir, 0o755); err == nil {
-		d.addr, err = allotAddress()
+	err = os.Chmod(dir, 0o755)
+	if d.IP = NetServer; err == nil && cfg.Net == nil {
+		if d.addr, err = allotAddress(); err == nil {
+			d.IP = d.addr.ip
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	d.IP = d.addr.ip
 	return d, nil
 }
 
@@ -284,9 +296,15 @@ func (d *DC) start() error {
 	if d.proc != nil {
 		return errors.New("the domain controller runs already")
 	}
-	server := spawn{dir: d.Dir, log: d.logFile(), lock: d.addr.lock, env: d.env(), argv: []string{"/bin/bash", d.Dir + "/samba-dc.sh", "run"}}
+	server := spawn{dir: d.Dir, log: d.logFile(), env: d.env(), argv: []string{"/bin/bash", d.Dir + "/samba-dc.sh", "run"}}
 	if d.own != "" {
 		server.env, server.argv = d.ownEnv(), d.ownServe()
+	}
+	dial := new(net.Dialer).DialContext
+	if d.cfg.Net != nil {
+		dial, server.argv = d.cfg.Net.Dial, append(d.cfg.Net.join(), server.argv...)
+	} else {
+		server.lock = d.addr.lock
 	}
 	p, err := server.start()
 	if err != nil {
@@ -298,7 +316,7 @@ func (d *DC) start() error {
 		ports = append(ports, "445")
 	}
 	for _, port := range ports {
-		if err := await(net.JoinHostPort(d.IP.String(), port), p); err != nil {
+		if err := await(dial, net.JoinHostPort(d.IP.String(), port), p); err != nil {
 			return fmt.Errorf("%w\n%s", err, tail(d.logFile(), 4000))
 		}
 	}
@@ -306,10 +324,12 @@ func (d *DC) start() error {
 }
 
 // await waits until the address accepts connections, at most 30 s, or the program ends.
-func await(addr string, p *process) error {
+func await(dial func(ctx context.Context, network, address string) (net.Conn, error), addr string, p *process) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		c, err := dial(ctx, "tcp", addr)
+		cancel()
 		if err == nil {
 			return c.Close()
 		}

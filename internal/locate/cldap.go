@@ -31,6 +31,24 @@ const (
 	opSearchDone    = 5
 )
 
+// Ping asks the controller at address once, over one network, "udp" or "tcp", for those
+// who want to know which of the two passes. An answer is a hint, as everything is that
+// comes unauthenticated.
+func Ping(ctx context.Context, dial DialFunc, network, address, domain string) (adproto.PingReply, error) {
+	if network == "tcp" {
+		return pingTCPSearch(ctx, dial, address, pingFor(domain))
+	}
+	return pingUDP(ctx, dial, address, pingFor(domain))
+}
+
+// pingFor asks a controller of the domain for all that it says of itself.
+func pingFor(domain string) adproto.Ping {
+	return adproto.Ping{
+		DNSDomain: domain,
+		NtVersion: adproto.NtVersion1 | adproto.NtVersion5 | adproto.NtVersion5Ex | adproto.NtVersionWithClosestSite,
+	}
+}
+
 // ping asks the controller at address over UDP, repeats the question, and asks
 // over TCP too when no answer comes. The first answer wins.
 func ping(ctx context.Context, dial DialFunc, address string, p adproto.Ping) (adproto.PingReply, error) {

@@ -314,10 +314,7 @@ func (d *discovery) pingOne(ctx context.Context, delay time.Duration, c candidat
 		return Controller{}, fmt.Errorf("%s: not asked: %w", where, context.Cause(ctx))
 	}
 	start := time.Now() // a duration on the machine's own clock, whatever Config.Now says
-	r, err := ping(ctx, d.cfg.Dial, Controller{Addr: c.addr, Ports: c.ports}.Endpoint(LDAP), adproto.Ping{
-		DNSDomain: d.cfg.Domain,
-		NtVersion: adproto.NtVersion1 | adproto.NtVersion5 | adproto.NtVersion5Ex | adproto.NtVersionWithClosestSite,
-	})
+	r, err := ping(ctx, d.cfg.Dial, Controller{Addr: c.addr, Ports: c.ports}.Endpoint(LDAP), pingFor(d.cfg.Domain))
 	if err != nil {
 		return Controller{}, fmt.Errorf("%s: %w", where, err)
 	}
