@@ -3,7 +3,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/user"
@@ -69,7 +68,7 @@ func ApacheNegotiate(t testing.TB, cfg ApacheConfig) *Apache {
 		argv: []string{find("apache2"), "-D", "FOREGROUND", "-f", conf}}.start()
 	must(err)
 	endWithTest(t, proc, dir, addr)
-	must(await(new(net.Dialer).DialContext, netip.AddrPortFrom(a.IP, 80).String(), proc))
+	must(await(netip.AddrPortFrom(a.IP, 80).String(), proc))
 	return a
 }
 

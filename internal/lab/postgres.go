@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/user"
@@ -56,7 +55,7 @@ func PostgresServer(t testing.TB, dc *DC) *Postgres {
 		argv: append([]string{find("setpriv")}, p.serve(data, moved)...)}.start()
 	dc.must(t, err)
 	endWithTest(t, proc, dir, addr)
-	dc.must(t, await(new(net.Dialer).DialContext, netip.AddrPortFrom(p.IP, 5432).String(), proc))
+	dc.must(t, await(netip.AddrPortFrom(p.IP, 5432).String(), proc))
 	return p
 }
 

@@ -316,7 +316,7 @@ func (d *DC) start() error {
 		ports = append(ports, "445")
 	}
 	for _, port := range ports {
-		if err := await(dial, net.JoinHostPort(d.IP.String(), port), p); err != nil {
+		if err := awaitBy(dial, net.JoinHostPort(d.IP.String(), port), p); err != nil {
 			return fmt.Errorf("%w\n%s", err, tail(d.logFile(), 4000))
 		}
 	}
@@ -324,7 +324,10 @@ func (d *DC) start() error {
 }
 
 // await waits until the address accepts connections, at most 30 s, or the program ends.
-func await(dial func(ctx context.Context, network, address string) (net.Conn, error), addr string, p *process) error {
+func await(addr string, p *process) error { return awaitBy(new(net.Dialer).DialContext, addr, p) }
+
+// awaitBy is await for an address of another network.
+func awaitBy(dial func(ctx context.Context, network, address string) (net.Conn, error), addr string, p *process) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
