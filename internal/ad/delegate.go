@@ -39,17 +39,25 @@ func (s *Session) Delegate(ctx context.Context, principal, path string) (Delegat
 		if err != nil {
 			return err
 		}
-		done.Changed, err = d.editDACL(ctx, parent.String(), func(l *secdesc.ACL) bool {
-			return grant(l,
-				secdesc.ACE{Type: secdesc.AllowObject, Mask: secdesc.CreateChild | secdesc.DeleteChild, ObjectType: &class, SID: to.SID},
-				secdesc.ACE{
-					Type: secdesc.AllowObject, Flags: secdesc.ContainerInherit | secdesc.InheritOnly, Mask: secdesc.FullControl,
-					InheritedObjectType: &class, SID: to.SID,
-				})
+		return unlessChanged(ctx, func() error {
+			done.Changed, err = d.editDACL(ctx, parent.String(), delegated(class, to.SID))
+			return err
 		})
-		return err
 	})
 	return done, err
+}
+
+// delegated lets a principal make and remove objects of a class, and do as it likes with
+// them.
+func delegated(class dtyp.GUID, to dtyp.SID) func(*secdesc.ACL) bool {
+	return func(l *secdesc.ACL) bool {
+		return grant(l,
+			secdesc.ACE{Type: secdesc.AllowObject, Mask: secdesc.CreateChild | secdesc.DeleteChild, ObjectType: &class, SID: to},
+			secdesc.ACE{
+				Type: secdesc.AllowObject, Flags: secdesc.ContainerInherit | secdesc.InheritOnly, Mask: secdesc.FullControl,
+				InheritedObjectType: &class, SID: to,
+			})
+	}
 }
 
 // grant adds the entries that are not there yet.
@@ -77,7 +85,7 @@ func (d *desk) classGUID(ctx context.Context, class string) (dtyp.GUID, error) {
 }
 
 // editDACL reads an object's access control list, edits it, and writes it back if
-// edit says that it changed.
+// edit says that it changed. It fails with a conflict when somebody else was faster.
 func (d *desk) editDACL(ctx context.Context, dn string, edit func(*secdesc.ACL) bool) (bool, error) {
 	const attr = "nTSecurityDescriptor"
 	flags := &ldap.ControlMicrosoftSDFlags{Criticality: true, ControlValue: adproto.SDDACL}
@@ -86,8 +94,10 @@ func (d *desk) editDACL(ctx context.Context, dn string, edit func(*secdesc.ACL) 
 		return false, err
 	}
 	var sd *secdesc.SecurityDescriptor
+	w := swap{attr: attr, controls: []ldap.Control{flags}}
 	if len(found) == 1 {
 		r := attrs{e: found[0]}
+		w.old = r.string(attr)
 		if sd = r.securityDescriptor(attr); r.err != nil {
 			return false, fmt.Errorf("%s: %w", dn, r.err)
 		}
@@ -102,6 +112,7 @@ func (d *desk) editDACL(ctx context.Context, dn string, edit func(*secdesc.ACL) 
 	if err != nil {
 		return false, err
 	}
-	err = d.modify(ctx, dn, []Change{Replace(attr, string(b))}, flags)
+	w.value = string(b)
+	err = d.swap(ctx, dn, w)
 	return err == nil, denied(err, "change the permissions", dn)
 }

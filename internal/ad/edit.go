@@ -122,26 +122,63 @@ type Change struct {
 // them meaning that it has none.
 func Replace(attr string, values ...string) Change { return Change{ReplaceValues, attr, values} }
 
-// exchange are the changes that put a value in the place of the one that was read, of
-// an attribute that has one at most. The request that has them fails with a conflict
-// if it is no longer there: of two who edit one value, the second sees what the first
-// wrote.
-func exchange(attr, old, value string) []Change {
-	if old == value {
+// swap puts a value in the place of the one that was read, of an attribute that has one at
+// most.
+type swap struct {
+	attr       string
+	old, value string // old is empty where there was none
+	// controls are those of the search that read it, which say what the value is.
+	controls []ldap.Control
+}
+
+// changes are a delete of the one value and an add of the other. The request that has
+// them fails with a conflict if the first is no longer there: of two who edit one value,
+// the second sees what the first wrote.
+func (w swap) changes() []Change {
+	add := Change{AddValues, w.attr, []string{w.value}}
+	switch w.old {
+	case w.value:
 		return nil
-	}
-	add := Change{AddValues, attr, []string{value}}
-	if old == "" {
+	case "":
 		return []Change{add}
 	}
-	return []Change{{RemoveValues, attr, []string{old}}, add}
+	return []Change{{RemoveValues, w.attr, []string{w.old}}, add}
 }
+
+// swap makes the changes together with others of the object. Not every controller deletes
+// a descriptor by its value: Samba does not for nTSecurityDescriptor, and of Windows no
+// document says so. It is then replaced as soon as it was seen to be the old one still,
+// which leaves the time of a round trip in which others can write unseen.
+func (d *desk) swap(ctx context.Context, dn string, w swap, others ...Change) error {
+	err := d.modify(ctx, dn, append(w.changes(), others...), w.controls...)
+	if w.old == "" || w.old == w.value || !isConflict(err) && !refusesDelete(err) {
+		return err
+	}
+	found, readErr := d.Search(ctx, ldapc.Search{Base: dn, Scope: ldapc.Base, Attrs: []string{w.attr}, Controls: w.controls})
+	if readErr != nil {
+		return readErr
+	}
+	if len(found) != 1 || found[0].GetEqualFoldAttributeValue(w.attr) != w.old {
+		return fmt.Errorf("%w: %w", errConflict, err)
+	}
+	return d.modify(ctx, dn, append(others, Replace(w.attr, w.value)), w.controls...)
+}
+
+// refusesDelete reports whether an error may mean that a controller deletes no value of
+// such an attribute by what it is.
+func refusesDelete(err error) bool {
+	e, ok := errors.AsType[*ldapc.Error](err)
+	return ok && (e.Code == ldap.LDAPResultUnwillingToPerform || e.Code == ldap.LDAPResultInappropriateMatching || e.Code == ldap.LDAPResultConstraintViolation)
+}
+
+// errConflict: the value of a [swap] was not what had been read.
+var errConflict = errors.New("somebody else has changed it")
 
 // conflictTries bounds how often an edit is begun anew. In each round one of those
 // who compete for a value gets through.
 const conflictTries = 32
 
-// unlessChanged does an edit that reads, and writes by [exchange], again for as long as
+// unlessChanged does an edit that reads, and writes by [desk.swap], again for as long as
 // others are faster.
 func unlessChanged(ctx context.Context, edit func() error) error {
 	for try := 1; ; try++ {
@@ -155,10 +192,13 @@ func unlessChanged(ctx context.Context, edit func() error) error {
 	}
 }
 
-// isConflict reports whether the value of an [exchange] was no longer there
+// isConflict reports whether the value of a [swap] was no longer there
 // (noSuchAttribute), or another was already where there was none
 // (attributeOrValueExists).
 func isConflict(err error) bool {
+	if errors.Is(err, errConflict) {
+		return true
+	}
 	e, ok := errors.AsType[*ldapc.Error](err)
 	return ok && (e.Code == ldap.LDAPResultNoSuchAttribute || e.Code == ldap.LDAPResultAttributeOrValueExists)
 }

@@ -106,11 +106,11 @@ func (d *desk) editReadersOnce(ctx context.Context, account string, sids []dtyp.
 	if len(changed) == 0 {
 		return a, nil, nil
 	}
-	changes, err := exchangeReaders(a, sd)
+	w, err := swapReaders(a, sd)
 	if err != nil {
 		return a, nil, err
 	}
-	if err := denied(d.modify(ctx, a.DN, changes), "write "+readersAttr, a.DN); err != nil {
+	if err := denied(d.swap(ctx, a.DN, w), "write "+readersAttr, a.DN); err != nil {
 		return a, nil, err
 	}
 	a, err = d.account(ctx, a.DN)
@@ -131,26 +131,25 @@ func editable(sd *secdesc.SecurityDescriptor) *secdesc.SecurityDescriptor {
 	return sd
 }
 
-// exchangeReaders are the changes that put a descriptor in the place of the one that
-// was read.
-func exchangeReaders(a Account, sd *secdesc.SecurityDescriptor) ([]Change, error) {
+// swapReaders puts a descriptor in the place of the one that was read.
+func swapReaders(a Account, sd *secdesc.SecurityDescriptor) (swap, error) {
 	b, err := sd.Append(nil)
-	if err != nil {
-		return nil, err
-	}
-	return exchange(readersAttr, a.MSA.readers, string(b)), nil
+	return swap{attr: readersAttr, old: a.MSA.readers, value: string(b)}, err
 }
 
-// replaceReaders are the changes after which the principals, and of those that are
-// granted it by an entry of their own only they, may retrieve the password.
-func (d *desk) replaceReaders(ctx context.Context, a Account, principals []string) ([]Change, error) {
+// replaceReaders is the swap after which the principals, and of those that are granted
+// it by an entry of their own only they, may retrieve the password.
+func (d *desk) replaceReaders(ctx context.Context, a Account, principals []string) (swap, error) {
+	if a.Kind != KindGMSA {
+		return swap{}, fmt.Errorf("%s is a %v: %w", a.DN, a.Kind, ErrNotGMSA)
+	}
 	sids, err := d.sids(ctx, principals)
 	if err != nil {
-		return nil, err
+		return swap{}, err
 	}
 	sd := editable(a.MSA.Readers)
 	SetTrustees(sd.DACL, secdesc.ReadManagedPassword, sids)
-	return exchangeReaders(a, sd)
+	return swapReaders(a, sd)
 }
 
 // SetTrustees makes want, and nobody else, the ones whom the list grants the right

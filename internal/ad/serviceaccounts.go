@@ -436,7 +436,13 @@ func (d *desk) setServiceAccount(ctx context.Context, name string, edit ServiceA
 	if err != nil {
 		return Account{}, err
 	}
-	if err := denied(d.modify(ctx, a.DN, changes), "write the properties of the account", a.DN); err != nil {
+	var readers swap // of nothing for nothing
+	if edit.Readers != nil {
+		if readers, err = d.replaceReaders(ctx, a, *edit.Readers); err != nil {
+			return Account{}, err
+		}
+	}
+	if err := denied(d.swap(ctx, a.DN, readers, changes...), "write the properties of the account", a.DN); err != nil {
 		return Account{}, err
 	}
 	return d.account(ctx, a.GUID.String())
@@ -461,16 +467,6 @@ func (d *desk) serviceAccountChanges(ctx context.Context, a Account, edit Servic
 		}
 	}
 	changes = append(changes, edit.SPNs...)
-	if edit.Readers != nil {
-		if a.Kind != KindGMSA {
-			return nil, fmt.Errorf("%s is a %v: %w", a.DN, a.Kind, ErrNotGMSA)
-		}
-		c, err := d.replaceReaders(ctx, a, *edit.Readers)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, c...)
-	}
 	if edit.Delegates != nil {
 		sids, err := d.sids(ctx, *edit.Delegates)
 		if err != nil {

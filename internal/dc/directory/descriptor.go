@@ -104,6 +104,35 @@ func (m *modification) writeDescriptor(value []byte) error {
 	return m.replaceDescriptor(*is, next)
 }
 
+// takeDescriptor is the delete of a descriptor by its value, for the add that follows in
+// the same request: of two clients that edit what they read, the second is told so. The
+// value is what a search with the same parts gives, and only who can read it may compare.
+//
+// Deviation: neither the clause of [MS-ADTS] for nTSecurityDescriptor (3.1.1.5.3.3) nor
+// Samba has it; there an edit overwrites what others wrote since it was read.
+func (m *modification) takeDescriptor(value []byte) error {
+	parts := allParts
+	if m.request.HasSDFlags && m.request.SDFlags&allParts != 0 {
+		parts &= m.request.SDFlags
+	}
+	readable := m.caller.Controller || m.object.Parts(m.caller.Token, parts) == parts
+	if err := m.require(readable, "the right to read the descriptor of the object"); err != nil {
+		return err
+	}
+	is := m.value(m.e, "nTSecurityDescriptor")
+	if parts != allParts {
+		var err error
+		if is, err = partsOf(*m.descriptor(m.e), parts).Append(nil); err != nil {
+			return err
+		}
+	}
+	if !bytes.Equal(is, value) {
+		return Errorf(NoSuchAttribute, Win32NoSuchAttribute, "the descriptor is another by now")
+	}
+	m.descriptorTaken = true
+	return nil
+}
+
 // merge is a descriptor with the parts of another.
 func merge(is, given secdesc.SecurityDescriptor, parts int) secdesc.SecurityDescriptor {
 	protect := secdesc.Control(0)

@@ -44,6 +44,8 @@ type modification struct {
 	// validated are the attributes that the caller may write only because what is
 	// written is valid: see validate.
 	validated map[*schema.Attribute]bool
+	// descriptorTaken says that a change took the descriptor away: another must write one.
+	descriptorTaken bool
 	// oldPassword and newPassword are the values of unicodePwd in the changes.
 	oldPassword, newPassword secret.Bytes
 }
@@ -106,6 +108,9 @@ func (c *change) modify(q ModifyRequest) error {
 		if err := m.apply(attributes[i], change); err != nil {
 			return err
 		}
+	}
+	if m.descriptorTaken {
+		return unwilling("an object has a descriptor")
 	}
 	for _, step := range []func() error{
 		m.settleClasses, func() error { return m.check(attributes) }, m.validate,
@@ -180,9 +185,13 @@ func (m *modification) apply(a *schema.Attribute, change Change) error {
 	case a.Name == "unicodePwd":
 		return m.applyPassword(change)
 	case a.Name == "nTSecurityDescriptor":
-		if change.Op == ChangeDelete || len(change.Values) != 1 {
+		if len(change.Values) != 1 {
 			return unwilling("an object has one descriptor")
 		}
+		if change.Op == ChangeDelete {
+			return m.takeDescriptor(change.Values[0])
+		}
+		m.descriptorTaken = false
 		return m.writeDescriptor(change.Values[0])
 	case a.ForwardLink():
 		return m.applyLinks(a, change)
