@@ -2,6 +2,7 @@ package journey
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +26,16 @@ type workload struct {
 	uid  int
 	// confined: its root file system is read-only, and it has no capability.
 	confined bool
+	// prepare, if not nil, changes the root file system of its image.
+	prepare func(root string) error
+	// volumes are directories of the host by where they are mounted, read-only.
+	volumes map[string]string
+}
+
+// image is the container's root file system.
+func (w workload) image(c lab.Container) lab.Container {
+	c.Prepare = w.prepare
+	return c
 }
 
 // A setup prepares an engine for a guard. The engine and all that it leaves behind ends
@@ -50,8 +61,12 @@ func newPodman(t *testing.T, g *guard) engine {
 }
 
 func (p podman) start(w workload) (string, error) {
+	image := p.image
+	if w.prepare != nil {
+		image = p.Image(w.image(p.c))
+	}
 	args := append([]string{"run", "--detach", "--network", "host", "--device", "gmsa.dev/credentialspec=" + w.spec}, options(p.c, w)...)
-	return lastLine(p.Run(append(append(args, p.image), idle...)...))
+	return lastLine(p.Run(append(append(args, image), idle...)...))
 }
 
 func (p podman) exec(id string, argv ...string) (string, error) {
@@ -72,8 +87,10 @@ func options(c lab.Container, w workload) []string {
 	for _, e := range c.Env {
 		args = append(args, "--env", e)
 	}
-	for to, from := range c.Mounts {
-		args = append(args, "--volume", from+":"+to+":ro")
+	for _, mounts := range []map[string]string{c.Mounts, w.volumes} {
+		for to, from := range mounts {
+			args = append(args, "--volume", from+":"+to+":ro")
+		}
 	}
 	return args
 }
@@ -106,8 +123,12 @@ func (d docker) start(w workload) (string, error) {
 	if keytab {
 		at += "/keytab"
 	}
+	image := d.image
+	if w.prepare != nil {
+		image = d.Image(w.image(d.g.container))
+	}
 	args := append([]string{"run", "--detach", "--network", "host", "--runtime", "gmsa", "--volume", at}, options(d.g.container, w)...)
-	return lastLine(d.Run(append(append(args, d.image), idle...)...))
+	return lastLine(d.Run(append(append(args, image), idle...)...))
 }
 
 func (d docker) exec(id string, argv ...string) (string, error) {
@@ -128,8 +149,11 @@ type runc struct {
 func newRunc(t *testing.T, g *guard) engine { return runc{lab.NewRunc(t), g} }
 
 func (r runc) start(w workload) (string, error) {
-	c := r.g.container
+	c := w.image(r.g.container)
 	c.UID, c.GID, c.Args = w.uid, w.uid, idle
+	c.Mounts = map[string]string{}
+	maps.Copy(c.Mounts, r.g.container.Mounts)
+	maps.Copy(c.Mounts, w.volumes)
 	c.Hooks = r.g.hooks(w.spec)
 	c.Edit = func(config map[string]any) {
 		if !w.confined {

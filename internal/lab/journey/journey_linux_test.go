@@ -28,7 +28,6 @@ type guard struct {
 	config string
 	hook   string
 	daemon *lab.Daemon
-	cli    []string // of gmsa with its socket
 
 	container lab.Container // the image of all containers
 }
@@ -115,19 +114,15 @@ event_log: {path: %[3]s/ccg.jsonl, journal: false}
 containers:
   hook: %s
   cdi_directory: %s
-  rules: [{credential_specs: [%s], runtimes: [podman, docker, containerd, cri-o, other], keytab: true}]
-`, dc.IP, dc.Keytab(t, "web1"), dir, g.hook, cdi, spec)
-	file := fmt.Sprintf(`{"CmsPlugins":["ActiveDirectory"],
-"DomainJoinConfig":{"Sid":"S-1-5-21-702590844-1001920913-2680819671","MachineAccountName":%[1]q,"Guid":"56d9b66c-d746-4f87-bd26-26760cfdca2e","DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
-"ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":%[1]q,"Scope":"contoso.com"}]}}`, account)
-	err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/specs", 0o755),
-		os.WriteFile(g.config, []byte(config), 0o644), os.WriteFile(filepath.Join(dir, "specs", spec+".json"), []byte(file), 0o644))
-	if err != nil {
+  rules: [{credential_specs: ["contoso_*"], runtimes: [podman, docker, containerd, cri-o, other], keytab: true}]
+`, dc.IP, dc.Keytab(t, "web1"), dir, g.hook, cdi)
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/specs", 0o755), os.WriteFile(g.config, []byte(config), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	program, env := dc.OwnProgram(t)
-	g.cli = []string{program, "--socket", dir + "/agent.sock"}
-	g.daemon = lab.StartDaemon(t, env, program, "agent", "serve", "--config", g.config)
+	g.writeSpec(spec, fmt.Sprintf(`{"CmsPlugins":["ActiveDirectory"],
+"DomainJoinConfig":{"Sid":"S-1-5-21-702590844-1001920913-2680819671","MachineAccountName":%[1]q,"Guid":"56d9b66c-d746-4f87-bd26-26760cfdca2e","DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
+"ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":%[1]q,"Scope":"contoso.com"}]}}`, account))
+	g.serve()
 	lab.Eventually(t, 20*time.Second, func() error {
 		_, err := os.Stat(filepath.Join(cdi, "gmsa.dev-credentialspec.json"))
 		return err
@@ -135,11 +130,33 @@ containers:
 	return g
 }
 
+func (g *guard) writeSpec(name, text string) {
+	g.Helper()
+	if err := os.WriteFile(filepath.Join(g.dir, "specs", name+".json"), []byte(text), 0o644); err != nil {
+		g.Fatal(err)
+	}
+}
+
+// serve starts the agent, and waits until it answers.
+func (g *guard) serve() {
+	g.Helper()
+	program, env := g.dc.OwnProgram(g)
+	g.daemon = lab.StartDaemon(g, env, program, "agent", "serve", "--config", g.config)
+	lab.Eventually(g, 20*time.Second, func() error {
+		_, err := lab.Try(env, "", program, g.args("lease", "list")...)
+		return err
+	})
+}
+
+func (g *guard) args(args ...string) []string {
+	return append([]string{"--socket", g.dir + "/agent.sock"}, args...)
+}
+
 // gmsa runs a command of gmsa on the agent.
 func (g *guard) gmsa(args ...string) string {
 	g.Helper()
-	_, env := g.dc.OwnProgram(g)
-	return lab.Run(g, env, "", g.cli[0], append(g.cli[1:], args...)...)
+	program, env := g.dc.OwnProgram(g)
+	return lab.Run(g, env, "", program, g.args(args...)...)
 }
 
 // hooks are the entries of config.json that the manual has.
@@ -205,11 +222,14 @@ func (g *guard) caches(leases int) map[string][]byte {
 func (g *guard) leavesNothing() {
 	g.Helper()
 	lab.Eventually(g, 10*time.Second, func() error {
-		leases, err := filepath.Glob(g.dir + "/leases/[0-9a-f]*")
-		if err != nil || len(leases) > 0 {
-			return fmt.Errorf("leases are left: %v, %w", leases, err)
+		if leases := g.leases(); len(leases) > 0 {
+			return fmt.Errorf("leases are left: %v", leases)
 		}
-		return errors.Join(g.mountsLeft(), g.hooksLeft())
+		hooks, err := g.hookProcesses()
+		if len(hooks) > 0 {
+			err = fmt.Errorf("hooks run on: %v", hooks)
+		}
+		return errors.Join(err, g.mountsLeft())
 	})
 }
 
@@ -225,15 +245,16 @@ func (g *guard) mountsLeft() error {
 	return err
 }
 
-// hooksLeft looks for processes of the hook.
-func (g *guard) hooksLeft() error {
+// hookProcesses are the hooks that run, as directories of /proc.
+func (g *guard) hookProcesses() ([]string, error) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	var dirs []string
 	for _, link := range links {
 		if program, readErr := os.Readlink(link); readErr == nil && program == g.hook {
-			err = errors.Join(err, fmt.Errorf("the hook runs on: %s", link))
+			dirs = append(dirs, filepath.Dir(link))
 		}
 	}
-	return err
+	return dirs, err
 }
 
 // A container runs.
