@@ -20,6 +20,7 @@ type ccg struct {
 
 	plugins sync.Map // account.Key to origin
 	loaded  sync.Map // source to whether event 1 told of it
+	asked   sync.Map // account.Key of those that somebody installs right now
 }
 
 // origin is what an account's key does not tell.
@@ -58,6 +59,13 @@ func (c *ccg) instantiated(k account.Key, p event.Plugin) {
 	}
 }
 
+// installing says until done that somebody installs an account: that the host has no
+// password of a standalone one yet is what they ask about, and no failure.
+func (c *ccg) installing(k account.Key) (done func()) {
+	c.asked.Store(k, true)
+	return func() { c.asked.Delete(k) }
+}
+
 // Fetched is event 2.
 func (c *ccg) Fetched(k account.Key) {
 	a, plugin := c.origin(k)
@@ -71,6 +79,9 @@ func (c *ccg) Refetching(k account.Key) { c.write(event.Refetching(c.origin(k)))
 // Failed is event 4 for a plug-in that cannot be loaded, 6 for the store behind
 // it, and 8 otherwise.
 func (c *ccg) Failed(k account.Key, err error) {
+	if _, asked := c.asked.Load(k); asked && errors.Is(err, account.ErrNotInstalled) {
+		return
+	}
 	a, name := c.origin(k)
 	if errors.Is(err, plugin.ErrLoad) {
 		c.loaded.Delete(source{name, k.Host})

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/internal/locate"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
+	"github.com/opengmsa/opengmsa/managedpassword"
 	"github.com/opengmsa/opengmsa/secret"
 )
 
@@ -58,6 +60,10 @@ func testStandalone(t *testing.T, dc *lab.DC) {
 	if err := g.install(t, password.Reveal()); err != nil {
 		t.Fatal(err)
 	}
+	// The one failure is the account that was no host's.
+	if n := g.failures(t); n != 1 {
+		t.Errorf("%d events 8 at the installation, want 1", n)
+	}
 	l, err := g.lease(t, smsa, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -88,10 +94,61 @@ func testStandalone(t *testing.T, dc *lab.DC) {
 	if _, err := g.lease(t, smsa, 0); err != nil {
 		t.Errorf("a lease after the change: %v", err)
 	}
+	testInterruptedChange(t, g)
 	if _, err := g.client.UninstallAccount(t.Context(), &agentapi.UninstallAccountRequest{Account: smsa}); err != nil {
 		t.Error(err)
 	}
 	checkFiles(t, g, 0)
+}
+
+// testInterruptedChange leaves the files as a host does that dies while it changes the
+// password: after the domain has taken the next one, and before.
+func testInterruptedChange(t *testing.T, g *sambaGuard) {
+	files, err := filepath.Glob(g.base + "/state/standalone/*")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	file, next := files[0], files[0]+".next"
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inForce, err := managedpassword.Parse(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := secret.Copy([]byte(strings.Repeat("x\x00", 128)))
+	for name, left := range map[string][2]managedpassword.Blob{
+		"the domain has the next password":     {{Current: inForce.Previous}, inForce},
+		"the domain has not the next password": {inForce, {Current: never, Previous: inForce.Current}},
+	} {
+		if err := g.stop(); err != nil {
+			t.Error(err)
+		}
+		for i, to := range []string{file, next} {
+			if err := os.WriteFile(to, left[i].Append(nil), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g.start(t)
+		if _, err := g.lease(t, smsa, 0); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		checkFiles(t, g, 1)
+		if kept, err := os.ReadFile(file); err != nil || !bytes.Equal(kept, content) {
+			t.Errorf("%s: another password is kept, %v", name, err)
+		}
+	}
+}
+
+// failures counts the events 8.
+func (g *sambaGuard) failures(t *testing.T) int {
+	t.Helper()
+	log, err := os.ReadFile(g.base + "/ccg.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(log), `"id":8,`)
 }
 
 // adminOf is a session as the domain's Administrator.

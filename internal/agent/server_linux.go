@@ -503,6 +503,9 @@ func (s server) InstallAccount(ctx context.Context, r *agentapi.InstallAccountRe
 		}
 	}
 	in := installation{Account: r.GetAccount(), Spec: r.GetCredentialSpec()}
+	if t, err := set.account(in.Account); err == nil {
+		defer s.a.ccg.installing(t.key)()
+	}
 	holds, err := s.a.hold(set, in)
 	if err != nil {
 		return nil, err
