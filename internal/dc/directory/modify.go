@@ -46,6 +46,8 @@ type modification struct {
 	validated map[*schema.Attribute]bool
 	// descriptorTaken says that a change took the descriptor away: another must write one.
 	descriptorTaken bool
+	// spent is what was done so far of maxChangeWork.
+	spent int
 	// oldPassword and newPassword are the values of unicodePwd in the changes.
 	oldPassword, newPassword secret.Bytes
 }
@@ -96,6 +98,9 @@ func (c *change) modify(q ModifyRequest) error {
 	if err != nil {
 		return err
 	}
+	if len(q.Changes) > maxChanges {
+		return tooMuch("more than %d changes", maxChanges)
+	}
 	m.request = q
 	defer func() { m.oldPassword.Destroy(); m.newPassword.Destroy() }()
 	attributes := make([]*schema.Attribute, len(q.Changes))
@@ -119,6 +124,30 @@ func (c *change) modify(q ModifyRequest) error {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// The limits of a change, which holds up everybody else's while it is made.
+const (
+	// maxChanges is how many attributes one request changes, or one of them how often.
+	maxChanges = 10_000
+	// maxValuesStored is how many values an attribute has that is no link. AD has room for
+	// some 1,300.
+	maxValuesStored = 5_000
+	// maxChangeWork is how many values all changes of a request may go through.
+	maxChangeWork = 1_000_000
+)
+
+func tooMuch(format string, args ...any) error {
+	return Errorf(AdminLimitExceeded, Win32AdminLimit, format, args...)
+}
+
+// spend counts the values that a change goes through: a request that changes one attribute
+// again and again goes through all of them each time.
+func (m *modification) spend(values int) error {
+	if m.spent += values; m.spent > maxChangeWork {
+		return tooMuch("the changes cost too much: make fewer at once")
 	}
 	return nil
 }
@@ -196,6 +225,9 @@ func (m *modification) apply(a *schema.Attribute, change Change) error {
 	case a.ForwardLink():
 		return m.applyLinks(a, change)
 	}
+	if err := m.spend(len(m.e.Values[a]) + len(change.Values)); err != nil {
+		return err
+	}
 	switch change.Op {
 	case ChangeAdd:
 		return m.addValues(a, change.Values)
@@ -225,6 +257,9 @@ func (m *modification) addValues(a *schema.Attribute, given [][]byte) error {
 			return Errorf(AttributeOrValueExists, Win32ValueExists, "%s has the value already, or has one and no room for two", a.Name)
 		}
 		m.e.Values[a] = append(m.e.Values[a], v)
+	}
+	if len(m.e.Values[a]) > maxValuesStored {
+		return tooMuch("%s has %d values at most", a.Name, maxValuesStored)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package directory_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -146,6 +147,40 @@ func TestModify(t *testing.T) {
 				t.Errorf("the audit was told %+v", events)
 			}
 		})
+	}
+}
+
+// TestWhatAChangeMayCost: everybody else waits for it.
+func TestWhatAChangeMayCost(t *testing.T) {
+	d := people(t)
+	one := func(n int, op directory.ChangeOp) (out []directory.Change) {
+		for i := range n {
+			out = append(out, directory.Change{Op: op, Attribute: directory.Attribute{Name: "otherTelephone", Values: [][]byte{fmt.Append(nil, i)}}})
+		}
+		return out
+	}
+	all := func(n int, op directory.ChangeOp) []directory.Change {
+		c := directory.Change{Op: op, Attribute: directory.Attribute{Name: "otherTelephone"}}
+		for _, each := range one(n, op) {
+			c.Values = append(c.Values, each.Values...)
+		}
+		return []directory.Change{c}
+	}
+	for what, c := range map[string]struct {
+		changes []directory.Change
+		want    string
+	}{
+		"1,000 values, one after the other": {one(1000, directory.ChangeAdd), "0"},
+		"2,000 values, one after the other": {one(2000, directory.ChangeAdd), "11 2024"},
+		"10,001 changes that cost little":   {one(10_001, directory.ChangeReplace), "11 2024"},
+		"5,000 values":                      {all(5000, directory.ChangeReplace), "0"},
+		"5,001 values":                      {all(5001, directory.ChangeReplace), "11 2024"},
+		"5,000 values and one":              {append(all(5000, directory.ChangeReplace), directory.Change{Attribute: directory.Attribute{Name: "otherTelephone", Values: [][]byte{[]byte("x")}}}), "11 2024"},
+	} {
+		if got := result(d.Modify(t.Context(), d.admin, directory.ModifyRequest{DN: alice, Changes: c.changes})); got != c.want {
+			t.Errorf("%s: %s, want %s", what, got, c.want)
+		}
+		d.mustModify(alice, "replace: otherTelephone")
 	}
 }
 

@@ -72,6 +72,9 @@ func (c *change) values(a *schema.Attribute, given [][]byte) ([][]byte, error) {
 	if a.ForwardLink() {
 		return given, singleValued(a, len(given))
 	}
+	if len(given) > maxValuesStored {
+		return nil, tooMuch("%s has %d values at most", a.Name, maxValuesStored)
+	}
 	out := make([][]byte, 0, len(given))
 	seen := map[string]bool{}
 	for _, v := range given {
