@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/filter"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 )
 
 // A search visits its candidates in an order that does not depend on what changes
@@ -69,6 +71,9 @@ func (s *search) storedCandidates(yield func(*object, error) bool) bool {
 	if !s.planned {
 		s.plan()
 	}
+	if s.err != nil {
+		return yield(nil, s.err)
+	}
 	if !s.walks {
 		return s.indexCandidates(yield)
 	}
@@ -82,6 +87,7 @@ func (s *search) storedCandidates(yield func(*object, error) bool) bool {
 func (s *search) plan() {
 	var indexed bool
 	s.probes, indexed = s.filter.Probes(s.cost)
+	s.probes = once(s.probes)
 	s.planned = true
 	switch s.pos.kind {
 	case atIndex:
@@ -91,6 +97,22 @@ func (s *search) plan() {
 	default:
 		s.walks = !indexed || s.fewChildren()
 	}
+}
+
+// once is probes without those that stand there before: a filter may name one value a
+// thousand times.
+func once(probes []filter.Probe) []filter.Probe {
+	type look struct {
+		a   *schema.Attribute
+		key string
+	}
+	seen := make(map[look]bool, len(probes))
+	return slices.DeleteFunc(probes, func(p filter.Probe) bool {
+		l := look{p.Attribute, string(p.Key)}
+		before := seen[l]
+		seen[l] = true
+		return before
+	})
 }
 
 // fewChildren reports whether a search of one level does better to visit all there are
@@ -216,6 +238,9 @@ func (s *search) indexed(after dtyp.GUID) ([]dtyp.GUID, error) {
 			if n++; n == indexChunk {
 				break
 			}
+		}
+		if err := s.spend(n + 1); err != nil {
+			return nil, err
 		}
 	}
 	if len(s.probes) > 1 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -223,6 +224,69 @@ func TestLimits(t *testing.T) {
 	if !errors.Is(err, stop) {
 		t.Errorf("the caller's own error: %v", err)
 	}
+}
+
+// TestWhatASearchMayCost: what a filter makes the directory do counts, wherever it is done,
+// and not only how many entries it is held against.
+func TestWhatASearchMayCost(t *testing.T) {
+	h := newHome(t)
+	h.crowd(520)
+	h.add("OU=Empty,"+domainDN, "organizationalUnit")
+	alice := h.Caller(t, "alice")
+	var groups, chains []string
+	for i := range 60 { // all are members of all
+		groups = append(groups, fmt.Sprintf("CN=g%d,OU=Three,%s", i, domainDN))
+		h.add(groups[i], "group", fmt.Sprintf("sAMAccountName=g%d", i), "groupType=-2147483646")
+		chains = append(chains, "(memberOf:1.2.840.113556.1.4.1941:="+groups[i]+")")
+		for _, other := range groups[:i] {
+			h.link("member", groups[i], other)
+			h.link("member", other, groups[i])
+		}
+	}
+	for what, c := range map[string]struct {
+		base, filter string
+		code         directory.Code
+		entries      int
+	}{
+		"one chain":                  {"OU=Three," + domainDN, chains[0], directory.Success, 60},
+		"as many chains as groups":   {"OU=Three," + domainDN, "(|" + strings.Join(chains, "") + ")", directory.AdminLimitExceeded, 0},
+		"and without the first":      {"OU=Three," + domainDN, "(&(!" + strings.Join(chains, ")(!") + "))", directory.AdminLimitExceeded, 0},
+		"one index, asked again":     {"OU=Empty," + domainDN, "(|" + strings.Repeat("(objectClass=user)", 8000) + ")", directory.Success, 0},
+		"an index, all out of scope": {"OU=Empty," + domainDN, "(objectClass=user)", directory.Success, 0},
+	} {
+		entries, _, err := h.search(alice, request(t, c.base, directory.ScopeSubtree, c.filter, "1.1"))
+		if code(err) != c.code || err == nil && len(entries) != c.entries {
+			t.Errorf("%s: %d entries, %v", what, len(entries), err)
+		}
+	}
+	big := strings.Repeat("x", 100_000)
+	for i := range 30 {
+		h.change(groups[i], func(_ *directory.Writer, e *rows.Entry) error {
+			e.Values[h.attribute("thumbnailPhoto")] = [][]byte{[]byte(big)}
+			return nil
+		})
+	}
+	q := request(t, "OU=Three,"+domainDN, directory.ScopeOne, "(|"+strings.Repeat("(thumbnailPhoto=*a)", 1000)+")", "1.1")
+	if _, _, err := h.search(alice, q); code(err) != directory.AdminLimitExceeded {
+		t.Errorf("long values: %v", err)
+	}
+}
+
+// TestASearchEndsInTime, whatever the client allows and however slowly it takes entries.
+func TestASearchEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHome(t)
+		h.crowd(130) // more than one state of the directory is asked for
+		alice := h.Caller(t, "alice")
+		for _, allowed := range []time.Duration{0, time.Hour} {
+			q := request(t, domainDN, directory.ScopeSubtree, "(cn=u*)", "1.1")
+			q.TimeLimit = allowed
+			_, err := h.Search(t.Context(), alice, q, func(directory.SearchEntry) error { time.Sleep(2 * time.Second); return nil })
+			if code(err) != directory.TimeLimitExceeded {
+				t.Errorf("with %v allowed: %v", allowed, err)
+			}
+		}
+	})
 }
 
 func TestSorting(t *testing.T) {

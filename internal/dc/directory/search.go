@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -13,15 +14,15 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 )
 
-// The limits of a search. The first two are policies of AD: [MS-ADTS] 3.1.1.3.4.6.
+// The limits of a search. The first three are policies of AD: [MS-ADTS] 3.1.1.3.4.6.
 const (
 	// maxPage is how many entries one search gives: MaxPageSize.
 	maxPage = 1000
 	// maxSorted is how many entries are sorted: MaxTempTableSize.
 	maxSorted = 10_000
-	// maxWork is how many comparisons a filter may make, over all entries that are
-	// visited: half a second of a processor, and 50 for each of 100,000.
-	maxWork = 5_000_000
+	// maxDuration is how long a search may take, whatever the client allows:
+	// MaxQueryDuration.
+	maxDuration = 120 * time.Second
 	// maxBatch and maxBatchSize are how many entries, and about how many bytes of
 	// values, are read from one state of the directory before they are given to the
 	// caller: a client that is slow to take them holds up no writer.
@@ -48,7 +49,6 @@ type search struct {
 
 	base  *object // found in the first state that is looked at
 	given int
-	work  int
 	// How candidates are found, and where the search goes on.
 	planned, walks bool
 	sweeping       bool // more than maxKept were visited
@@ -73,9 +73,13 @@ func (d *Directory) Search(ctx context.Context, c Caller, q SearchRequest, yield
 	if err != nil || s == nil {
 		return SearchResult{}, err
 	}
-	if q.TimeLimit > 0 && q.Scope != ScopeBase {
+	if q.Scope != ScopeBase {
+		limit := maxDuration
+		if q.TimeLimit > 0 {
+			limit = min(limit, q.TimeLimit)
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, q.TimeLimit, Errorf(TimeLimitExceeded, 0, "the time limit of the search was reached"))
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, Errorf(TimeLimitExceeded, 0, "the time limit of the search was reached"))
 		defer cancel()
 	}
 	for {
@@ -198,9 +202,7 @@ func (s *search) give(b *batch, o *object) error {
 		return err
 	}
 	for _, a := range e.Attributes {
-		for _, v := range a.Values {
-			b.size += len(v)
-		}
+		b.size += size(a.Values)
 	}
 	b.entries = append(b.entries, e)
 	s.given++
@@ -222,9 +224,8 @@ func (s *search) findBase() (err error) {
 
 // takes reports whether the object belongs to the answer.
 func (s *search) takes(o *object) (bool, error) {
-	s.work += s.items
-	if s.work > maxWork {
-		return false, Errorf(AdminLimitExceeded, Win32AdminLimit, "the filter was compared %d times: narrow the search", maxWork)
+	if err := s.spend(s.items); err != nil {
+		return false, err
 	}
 	seen, err := s.visible(o)
 	if err != nil || !seen {
@@ -331,6 +332,9 @@ func (s *search) cost(p filter.Probe, limit int) (entries int, ok bool) {
 		if entries++; entries == limit || err != nil { // whoever reads them next tells of the error
 			break
 		}
+	}
+	if err := s.spend(entries); err != nil {
+		s.fail(err)
 	}
 	return entries, true
 }

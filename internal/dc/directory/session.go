@@ -33,13 +33,35 @@ type session struct {
 	recent     [4]*object
 	nextRecent int
 	// inForce is of the gMSA that was looked at last.
-	inForce inForce
-	targets []resolvedName
-	chains  []chain
+	inForce  inForce
+	targets  []resolvedName
+	chains   []chain
+	revision uint64 // of the state that they are of
 	// view is the one entry that is looked at; filters keep none.
 	view view
 	// err is the first failure of a store inside of a filter, which has no errors.
 	err error
+	// spent is what was done so far of maxWork.
+	spent int
+}
+
+// maxWork is what one search may do, in comparisons of a filter over all entries that are
+// visited, or what costs as much: half a second of a processor, and 50 comparisons for each
+// of 100,000 entries.
+const maxWork = 5_000_000
+
+// Prices of what is more than a comparison.
+const (
+	linkWork  = 40  // a step along links, so that maxChain of them are affordable
+	valueWork = 256 // bytes of a value that a comparison goes through
+)
+
+// spend counts work and fails where there was too much.
+func (s *session) spend(work int) error {
+	if s.spent += work; s.spent <= maxWork {
+		return nil
+	}
+	return Errorf(AdminLimitExceeded, Win32AdminLimit, "the search costs more than %d comparisons: narrow it", maxWork)
 }
 
 func (d *Directory) session(c Caller) *session {
@@ -50,10 +72,17 @@ func (d *Directory) session(c Caller) *session {
 	return s
 }
 
-// begin turns the session to another state of the directory.
+// begin turns the session to another state of the directory. Chains stay while it is the
+// same one, for they can cost more than all else.
 func (s *session) begin(r *Reader) {
-	s.Reader, s.parentName, s.targets, s.chains = r, "", nil, nil
+	s.Reader, s.parentName, s.targets = r, "", nil
 	s.recent, s.inForce = [4]*object{}, inForce{}
+	if revision := r.HighestUSN(); revision != s.revision {
+		s.revision = revision
+		for i := range s.chains {
+			s.chains[i].members = nil
+		}
+	}
 }
 
 // rights is what the caller may do with an object.

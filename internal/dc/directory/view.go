@@ -47,10 +47,21 @@ func (v *view) Values(a *schema.Attribute) (values [][]byte, readable bool) {
 		return nil, false
 	}
 	values, err := v.values(v.o, a)
+	if err == nil {
+		err = v.spend(size(values) / valueWork)
+	}
 	if err != nil {
 		v.fail(err)
 	}
 	return values, true
+}
+
+// size is that of values, in bytes.
+func size(values [][]byte) (n int) {
+	for _, v := range values {
+		n += len(v)
+	}
+	return n
 }
 
 // Present implements filter.Entry.
@@ -97,7 +108,7 @@ func (v *view) Linked(a *schema.Attribute, target adproto.DN) (found, readable b
 type chain struct {
 	a       *schema.Attribute
 	target  dtyp.GUID
-	members map[dtyp.GUID]bool
+	members map[dtyp.GUID]bool // nil where another state of the directory had others
 }
 
 // InChain implements filter.Entry. The chain is followed from the target, once for all
@@ -119,16 +130,35 @@ func (v *view) InChain(a *schema.Attribute, target adproto.DN) (found, readable 
 }
 
 func (s *session) chain(a *schema.Attribute, target dtyp.GUID) (map[dtyp.GUID]bool, error) {
-	for _, c := range s.chains {
-		if c.a == a && c.target == target {
-			return c.members, nil
-		}
+	i := slices.IndexFunc(s.chains, func(c chain) bool { return c.a == a && c.target == target })
+	if i >= 0 && s.chains[i].members != nil {
+		return s.chains[i].members, nil
 	}
+	price := linkWork
+	if i >= 0 {
+		price = 0 // it was paid for, and is followed anew because somebody else changed something
+	}
+	members, err := s.follow(a, target, price)
+	if err != nil {
+		return nil, err
+	}
+	if i < 0 {
+		i, s.chains = len(s.chains), append(s.chains, chain{a: a, target: target})
+	}
+	s.chains[i].members = members
+	return members, nil
+}
+
+// follow finds the objects from which links lead to a target; price is what a step costs.
+func (s *session) follow(a *schema.Attribute, target dtyp.GUID, price int) (map[dtyp.GUID]bool, error) {
 	members := map[dtyp.GUID]bool{}
 	for next := []dtyp.GUID{target}; len(next) > 0; {
 		at := next[0]
 		next = next[1:]
 		for l, err := range s.table.LinkingAfter(s.r, a, at, dtyp.GUID{}) {
+			if err == nil {
+				err = s.spend(price)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -150,7 +180,6 @@ func (s *session) chain(a *schema.Attribute, target dtyp.GUID) (map[dtyp.GUID]bo
 			next = append(next, from)
 		}
 	}
-	s.chains = append(s.chains, chain{a, target, members})
 	return members, nil
 }
 
