@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/opengmsa/opengmsa/dtyp"
+	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/access"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
@@ -82,6 +83,9 @@ func (c *change) require(ok bool, format string, args ...any) error {
 // of them can be changed.
 func (c *change) live(name string) (*rows.Entry, error) {
 	g, err := c.ResolveTarget(name)
+	if isNotFound(err) && c.inSchema(name) {
+		return nil, unwilling("the schema is as it is, and nothing is added to it")
+	}
 	if err != nil {
 		return nil, c.noSuchObject(g, err)
 	}
@@ -93,6 +97,12 @@ func (c *change) live(name string) (*rows.Entry, error) {
 		return nil, c.noSuchObject(e.Parent, fmt.Errorf("%s is deleted: %w", e.GUID, rows.ErrNotFound))
 	}
 	return e, nil
+}
+
+// inSchema reports whether a name is of the schema partition, of which nothing is stored.
+func (c *change) inSchema(name string) bool {
+	dn, err := adproto.ParseDN(name)
+	return err == nil && dn.Within(c.schemaDN)
 }
 
 // target is own for an object that the caller asks to change or to put something below.
