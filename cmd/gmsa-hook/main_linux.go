@@ -38,11 +38,13 @@ func run(args []string, stdin io.Reader) error {
 		return err
 	}
 	if len(args) == 0 {
-		return errors.New("usage: gmsa-hook createRuntime|poststop [--spec NAME[:keytab]] [--socket PATH]")
+		return errors.New("usage: gmsa-hook createRuntime|poststop [--spec NAME[:keytab] [--by-annotation] | --if-annotated] [--socket PATH]")
 	}
 	o := ocihook.Options{Stage: args[0]}
 	f := flag.NewFlagSet("gmsa-hook", flag.ContinueOnError)
 	f.StringVar(&o.CredentialSpec, "spec", "", "credential spec")
+	f.BoolVar(&o.ByAnnotation, "by-annotation", false, "an annotation has named the credential spec")
+	f.BoolVar(&o.IfAnnotated, "if-annotated", false, "pass over containers whose annotations name none, and those with a hook of their own")
 	f.StringVar(&o.Socket, "socket", hookapi.DefaultSocket, "the agent's socket for hooks")
 	if err := f.Parse(args[1:]); err != nil {
 		return err

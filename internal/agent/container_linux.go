@@ -232,14 +232,9 @@ func (h hookCall) order() (order, policy.Grant, error) {
 	if !ok1 || !ok2 {
 		return order{}, policy.Grant{}, usage("user %d:%d does not exist in the container's user namespace", h.request.UID, h.request.GID)
 	}
-	container := policy.Container{Runtime: peer.RuntimeOf(process.Cgroup), Cgroup: process.Cgroup, UID: uid, GID: gid}
-	if !h.caller.HostRoot() {
-		user := subjectOf(h.caller)
-		container.Runtime, container.User = policy.Rootless, &user
-	}
 	set := h.a.settings.Load()
 	name, keytab := h.request.CredentialSpec, h.request.Keytab
-	grant, err := set.policy.DecideContainer(container, policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
+	grant, err := set.policy.DecideContainer(h.container(process, uid, gid), policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
 	if err != nil {
 		return order{}, grant, notPublished(name, err)
 	}
@@ -258,6 +253,21 @@ func (h hookCall) order() (order, policy.Grant, error) {
 	}, subject{spec: name, targets: targets, grant: grant})
 	o.lease.Container = h.request.Container
 	return o, grant, err
+}
+
+// container is whom the policy judges. The names of Kubernetes are CRI's, and count where
+// containerd of root is the runtime, by its control group: with podman an image could bring
+// them.
+func (h hookCall) container(p *peer.Process, uid, gid uint32) policy.Container {
+	c := policy.Container{Runtime: peer.RuntimeOf(p.Cgroup), Cgroup: p.Cgroup, UID: uid, GID: gid}
+	switch {
+	case !h.caller.HostRoot():
+		user := subjectOf(h.caller)
+		c.Runtime, c.User = policy.Rootless, &user
+	case c.Runtime == policy.Containerd:
+		c.Namespace, c.Pod = h.request.Namespace, h.request.Pod
+	}
+	return c
 }
 
 // notPublished is the whole answer for a spec that no rule publishes to the

@@ -19,6 +19,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agent/identity"
 	"github.com/opengmsa/opengmsa/internal/deliver/cdi"
 	"github.com/opengmsa/opengmsa/internal/deliver/ecs"
+	"github.com/opengmsa/opengmsa/internal/deliver/nri"
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5/keytab"
@@ -88,6 +89,8 @@ func (a *app) serveAgent(ctx context.Context, o serveOptions, log *slog.Logger) 
 		return fmt.Errorf("event log: %w", err)
 	}
 	defer func() { _ = events.Close() }()
+	engines := pods(ctx, cfg.Containers, log)
+	defer engines()
 	identities := identity.New(identity.Options{Log: log, Now: a.env.Now})
 	err = agent.Serve(ctx, agent.Config{
 		Config: cfg, Load: load, Identities: identities, Events: events, Log: log, Version: buildVersion().Version, Now: a.env.Now,
@@ -111,6 +114,24 @@ func taskService(c config.ECS, log *slog.Logger) func(grpc.ServiceRegistrar, *ag
 			log.Error("directories of ECS", slog.Any("error", err))
 		}
 		ecs.RegisterCredentialsFetcherServiceServer(r, s)
+	}
+}
+
+// pods gives pods their identity by an annotation, until the function that it returns is
+// called.
+func pods(ctx context.Context, c config.Containers, log *slog.Logger) (stop func()) {
+	if c.NRISocket == "none" || os.Geteuid() != 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		(&nri.Plugin{Socket: c.NRISocket, Hook: c.Hook, HookSocket: c.HookSocket, Log: log}).Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
 	}
 }
 

@@ -65,6 +65,7 @@ configuration that is in effect, and not a version.`,
 	}
 	o.addFlags(c)
 	addConfigFlag(c, &o.config)
+	c.Flags().BoolVar(&o.pods, "pods", false, "containerd: pods get their identity by the annotation dev.gmsa.credentialspec too")
 	return c
 }
 

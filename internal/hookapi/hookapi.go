@@ -61,6 +61,11 @@ type Request struct {
 	ByAnnotation bool `json:"byAnnotation,omitempty"`
 	// Keytab asks for the account's keys beside its tickets.
 	Keytab bool `json:"keytab,omitempty"`
+	// Namespace and Pod are those of Kubernetes, as the CRI of containerd names them in the
+	// container's annotations. Other engines' users can write the same: who believes it
+	// looks at the engine first.
+	Namespace string `json:"namespace,omitempty"`
+	Pod       string `json:"pod,omitempty"`
 	// UID and GID are the user of the container's program, as ids of the
 	// container. The agent maps them by the user namespace of the process.
 	UID uint32 `json:"uid"`

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -330,5 +331,11 @@ func (r *RunningPod) Exec(args ...string) (string, error) {
 	return out, err
 }
 
-// Remove ends the pod and removes it.
-func (r *RunningPod) Remove() error { return r.c.removePod(r.pod) }
+// Remove ends the pod and removes it, with what it printed.
+func (r *RunningPod) Remove() error {
+	err := r.c.removePod(r.pod)
+	if err := os.Remove(r.c.m.Path(r.log)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return err
+}

@@ -101,6 +101,9 @@ type Containers struct {
 	// CDIDirectory is where the devices of the published specs are written for the
 	// engines; "none" writes none.
 	CDIDirectory string `yaml:"cdi_directory"`
+	// NRISocket is where containerd and CRI-O wait for plug-ins that give pods their
+	// identity by an annotation; "none" connects to no engine.
+	NRISocket string `yaml:"nri_socket"`
 }
 
 // ECS is the interface of Amazon's credentials-fetcher, for the Amazon ECS agent. Its
@@ -261,7 +264,7 @@ func Default() Config {
 		},
 		StateDirectory: "/var/lib/gmsa/agent",
 		ECS:            ECS{Directory: "/var/credentials-fetcher/krbdir", Mode: 0o400},
-		Containers:     Containers{Hook: "/usr/libexec/gmsa/gmsa-hook", CDIDirectory: "/etc/cdi"},
+		Containers:     Containers{Hook: "/usr/libexec/gmsa/gmsa-hook", CDIDirectory: "/etc/cdi", NRISocket: "/var/run/nri/nri.sock"},
 		EventLog:       EventLog{Path: "/var/log/gmsa/ccg.jsonl", MaxSize: 4 << 20, MaxFiles: 5, Journal: true},
 		Tickets:        Tickets{DomainMaximum: 10 * time.Hour, InFlight: 32},
 	}

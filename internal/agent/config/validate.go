@@ -82,6 +82,9 @@ func (c Containers) validate(f *faults) {
 	if c.CDIDirectory != "none" {
 		f.absolute("containers.cdi_directory", c.CDIDirectory, false)
 	}
+	if c.NRISocket != "none" {
+		f.absolute("containers.nri_socket", c.NRISocket, false)
+	}
 }
 
 func (e ECS) validate(f *faults) {

@@ -37,6 +37,9 @@ type Container struct {
 	UID, GID uint32
 	// User is who runs the runtime, for [Rootless]; nil for root of the host.
 	User *Subject
+	// Namespace and Pod are those of Kubernetes, as the runtime says and nobody whom it
+	// serves; empty for a runtime that does not say.
+	Namespace, Pod string
 }
 
 // ContainerRule publishes credential specs to containers. Whoever may start a container
@@ -58,6 +61,10 @@ type ContainerRule struct {
 	Cgroups []string `yaml:"cgroups"`
 	// Users, where given, are the host's uids of the container's program.
 	Users []uint32 `yaml:"users"`
+	// Namespaces and Pods, where given, are those of Kubernetes, with the wildcards of
+	// path.Match. Containerd's CRI names them; of other runtimes no container matches.
+	Namespaces []string `yaml:"namespaces"`
+	Pods       []string `yaml:"pods"`
 	// Keytab allows keys, not tickets alone.
 	Keytab bool `yaml:"keytab"`
 	// Annotations lets a container's annotation name the spec. An image may bring
@@ -92,7 +99,7 @@ func (p Policy) DecideContainer(c Container, r ContainerRequest) (Grant, error) 
 		label := containerLabel(rule, i)
 		switch {
 		case !rule.matches(c):
-			reason = fmt.Sprintf("rule %s for containers is not for runtime %s, control group %s, uid %d", label, c.Runtime, c.Cgroup, c.UID)
+			reason = fmt.Sprintf("rule %s for containers is not for runtime %s, control group %s, uid %d, pod %q of namespace %q", label, c.Runtime, c.Cgroup, c.UID, c.Pod, c.Namespace)
 		case r.ByAnnotation && !rule.Annotations:
 			reason = fmt.Sprintf("rule %s for containers does not have annotations name specs", label)
 		case r.Keytab && !rule.Keytab:
@@ -123,6 +130,8 @@ func (r ContainerRule) matches(c Container) bool {
 	return slices.Contains(r.Runtimes, c.Runtime) &&
 		(c.User == nil || slices.Contains(r.Owners, c.User.UID)) &&
 		(len(r.Users) == 0 || slices.Contains(r.Users, c.UID)) &&
+		(len(r.Namespaces) == 0 || c.Namespace != "" && matchAny(r.Namespaces, c.Namespace)) &&
+		(len(r.Pods) == 0 || c.Pod != "" && matchAny(r.Pods, c.Pod)) &&
 		(len(r.Cgroups) == 0 || slices.ContainsFunc(r.Cgroups, func(g string) bool { return below(c.Cgroup, g) }))
 }
 
@@ -138,10 +147,15 @@ func (r ContainerRule) faults(i int) []error {
 	fault := func(field, format string, a ...any) {
 		faults = append(faults, fmt.Errorf("containers.rules[%d].%s: %s", i, field, fmt.Sprintf(format, a...)))
 	}
-	for _, pattern := range r.CredentialSpecs {
-		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-			fault("credential_specs", "%q is not a pattern", pattern)
+	for field, patterns := range map[string][]string{"credential_specs": r.CredentialSpecs, "namespaces": r.Namespaces, "pods": r.Pods} {
+		for _, pattern := range patterns {
+			if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+				fault(field, "%q is not a pattern", pattern)
+			}
 		}
+	}
+	if len(r.Namespaces)+len(r.Pods) > 0 && !slices.Equal(r.Runtimes, []string{Containerd}) {
+		fault("namespaces", "only containerd names them: want runtimes: [%s]", Containerd)
 	}
 	if len(r.CredentialSpecs) == 0 {
 		fault("credential_specs", "the rule publishes nothing: name credential specs")

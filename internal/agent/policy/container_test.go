@@ -10,6 +10,7 @@ func TestDecideContainer(t *testing.T) {
 	p := Policy{Containers: []ContainerRule{
 		{Name: "web", CredentialSpecs: []string{"contoso_web*"}, Runtimes: []string{Podman, Docker}},
 		{Name: "sql", CredentialSpecs: []string{"sql"}, Runtimes: []string{Docker}, Cgroups: []string{"/db.slice"}, Users: []uint32{999}, Keytab: true},
+		{Name: "shop", CredentialSpecs: []string{"shop"}, Runtimes: []string{Containerd}, Namespaces: []string{"shop"}, Pods: []string{"web-*"}},
 	}}
 	for name, c := range map[string]struct {
 		c      Container
@@ -24,6 +25,10 @@ func TestDecideContainer(t *testing.T) {
 		"tickets do not include keys": {Container{Runtime: Docker}, "contoso_webapp01", true, ""},
 		"all attributes of a rule":    {Container{Runtime: Docker, Cgroup: "/db.slice/docker-1.scope", UID: 999}, "sql", true, `"sql"`},
 		"another control group":       {Container{Runtime: Docker, Cgroup: "/db.slice2/docker-1.scope", UID: 999}, "sql", false, ""},
+		"a namespace and a pod":       {Container{Runtime: Containerd, Namespace: "shop", Pod: "web-1"}, "shop", false, `"shop"`},
+		"another namespace":           {Container{Runtime: Containerd, Namespace: "shop2", Pod: "web-1"}, "shop", false, ""},
+		"another pod":                 {Container{Runtime: Containerd, Namespace: "shop", Pod: "db-1"}, "shop", false, ""},
+		"no namespace":                {Container{Runtime: Containerd, Pod: "web-1"}, "shop", false, ""},
 		"another user":                {Container{Runtime: Docker, Cgroup: "/db.slice/docker-1.scope", UID: 0}, "sql", false, ""},
 		"a name that is a pattern":    {Container{Runtime: Podman}, "*", false, ""},
 		"a name with a path in it":    {Container{Runtime: Podman}, "contoso_web/../hr", false, ""},
@@ -82,7 +87,7 @@ func TestWithoutRulesNothingIsPublished(t *testing.T) {
 
 func TestValidateContainerRules(t *testing.T) {
 	err := Policy{Containers: []ContainerRule{
-		{CredentialSpecs: []string{"["}, Runtimes: []string{"rkt"}, Cgroups: []string{"/"}},
+		{CredentialSpecs: []string{"["}, Runtimes: []string{"rkt"}, Cgroups: []string{"/"}, Namespaces: []string{"["}},
 		{},
 		{CredentialSpecs: []string{"x"}, Runtimes: []string{Rootless}},
 		{CredentialSpecs: []string{"x"}, Runtimes: []string{Podman}, Owners: []uint32{1000}},
@@ -90,6 +95,7 @@ func TestValidateContainerRules(t *testing.T) {
 	}}.Validate()
 	for _, want := range []string{
 		`containers.rules[0].credential_specs: "["`, `containers.rules[0].runtimes: "rkt"`, `containers.rules[0].cgroups: "/"`,
+		`containers.rules[0].namespaces: "["`, "containers.rules[0].namespaces: only containerd names them",
 		"containers.rules[1].credential_specs: the rule publishes nothing", "containers.rules[1].runtimes: the rule is for nobody",
 		"containers.rules[2].owners: runtime rootless and the uids", "containers.rules[3].owners: runtime rootless and the uids",
 		"containers.rules[4].owners: root's containers are",

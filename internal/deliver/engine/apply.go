@@ -251,9 +251,3 @@ func (h Host) Undo(ctx context.Context, p Plan) error {
 	}
 	return nil
 }
-
-// Installed tells whether anything was done for an engine and not undone.
-func (h Host) Installed(engine string) (bool, error) {
-	r, err := h.record(engine)
-	return len(r.Changes) > 0, err
-}

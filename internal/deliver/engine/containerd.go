@@ -35,7 +35,11 @@ func (s *setup) containerd(ctx context.Context) error {
 	if len(before) == 0 {
 		c.After = fmt.Appendf(nil, "version = %d\n", in.version)
 	}
-	if err := s.containerdDevices(&c, in); err != nil {
+	err = s.containerdDevices(&c, in)
+	if err == nil && s.o.Pods {
+		err = s.containerdPods(ctx, &c, in)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", containerdConfig, err)
 	}
 	if len(c.Edits) > 0 {
@@ -75,6 +79,7 @@ type effective struct {
 	served      bool   // CRI is
 	cdi         any    // nil in a containerd that does not know it
 	directories []string
+	runtimes    map[string]any // handlers by name
 }
 
 // effective asks containerd for the configuration that a file leads to; nil stands for
@@ -121,6 +126,9 @@ func parseEffective(dump []byte) (e effective, err error) {
 	e.served = ok && !slices.ContainsFunc(off, func(p string) bool { return p == "cri" || p == e.plugin || p == "io.containerd.grpc.v1.cri" })
 	e.cdi = table["enable_cdi"]
 	e.directories, _ = texts(table["cdi_spec_dirs"])
+	if runtimes, err := getTOML(dump, "plugins", e.plugin, "containerd", "runtimes"); err == nil {
+		e.runtimes, _ = runtimes.(map[string]any)
+	}
 	return e, nil
 }
 

@@ -222,12 +222,18 @@ func TestEnginesThatCannotBeReliedOnAreRefused(t *testing.T) {
 		"containerd without CRI": {Containerd, map[string]string{"containerd --config /etc/containerd/config.toml config dump": fmt.Sprintf(dump17, `"cri"`, "true")},
 			nil, "its CRI is switched off"},
 		"a configuration of version 1": {Containerd, map[string]string{"containerd --config /etc/containerd/config.toml config dump": "version = 1\n"}, nil, "has version 1"},
-		"podman without hooks":         {Podman, map[string]string{"podman --version": "podman version 4.3.1"}, map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = []\n"}, "an empty hooks_dir"},
+		"a base spec of somebody else": {Containerd, map[string]string{"containerd --config /etc/containerd/config.toml config dump": fmt.Sprintf(dump17, "", "true") +
+			"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\nbase_runtime_spec = \"/etc/mine.json\"\n"},
+			nil, "has a base_runtime_spec already, /etc/mine.json"},
+		"no runtime with hooks": {Containerd, map[string]string{"containerd --config /etc/containerd/config.toml config dump": fmt.Sprintf(dump17, "", "true") +
+			"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.kata]\nruntime_type = \"io.containerd.kata.v2\"\n"},
+			nil, "no runtime of the type io.containerd.runc.v2"},
+		"podman without hooks": {Podman, map[string]string{"podman --version": "podman version 4.3.1"}, map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = []\n"}, "an empty hooks_dir"},
 		"podman with devices elsewhere": {Podman, map[string]string{"podman --version": "podman version 5.4.2"},
 			map[string]string{"/usr/share/containers/containers.conf": "[engine]\ncdi_spec_dirs = [\"/opt/cdi\"]\n"}, "cdi_spec_dirs without /etc/cdi"},
 	} {
 		h := newHost(t)
-		h.prints = c.prints
+		h.prints, h.options.Pods = c.prints, true
 		for path, text := range c.files {
 			h.put(t, path, text)
 		}

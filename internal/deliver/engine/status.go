@@ -26,15 +26,18 @@ type State struct {
 // State looks at an engine as it is. ErrNoEngine says that there is none.
 func (h Host) State(ctx context.Context, engine string, o Options) (State, error) {
 	s := State{Engine: engine}
+	done, err := h.record(engine)
+	if err != nil {
+		return s, err
+	}
+	s.SetUp = len(done.Changes) > 0
+	o.Pods = o.Pods || slices.ContainsFunc(done.Changes, func(c Change) bool { return c.Path == baseSpec })
 	p, err := h.Plan(ctx, engine, o)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		s.Reason, s.Hints = refusal.Reason, refusal.Hints
 		return s, nil
 	}
 	if err != nil {
-		return s, err
-	}
-	if s.SetUp, err = h.Installed(engine); err != nil {
 		return s, err
 	}
 	if paths := changed(p); len(paths) > 0 {

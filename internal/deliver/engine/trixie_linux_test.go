@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
@@ -24,7 +28,9 @@ const agentYAML = `domains:
 leases: {allow_swap: true}
 event_log: {path: /var/log/gmsa/ccg.jsonl, journal: false}
 containers:
-  rules: [{credential_specs: [webapp01], runtimes: [docker, containerd], keytab: true}]
+  rules:
+    - {credential_specs: [webapp01], runtimes: [docker, containerd], keytab: true}
+    - {credential_specs: [webapp02], runtimes: [containerd], namespaces: [shop], pods: ["web-*"], annotations: true}
 `
 
 func newGuard(t *testing.T) *guard {
@@ -38,7 +44,7 @@ func newGuard(t *testing.T) *guard {
 		t.Fatal(err)
 	}
 	g.m.WriteFile("/etc/krb5.keytab", keytab, 0o600)
-	for _, name := range []string{"webapp01", "webapp02"} { // of which the second is not published
+	for _, name := range []string{"webapp01", "webapp02", "secret"} { // of which the last is not published
 		g.m.WriteFile("/etc/gmsa/credentialspecs/"+name+".json", fmt.Appendf(nil, `{"CmsPlugins":["ActiveDirectory"],
 "DomainJoinConfig":{"Sid":"S-1-5-21-702590844-1001920913-2680819671","MachineAccountName":%[1]q,"Guid":"56d9b66c-d746-4f87-bd26-26760cfdca2e","DnsTreeName":"contoso.com","DnsName":"contoso.com","NetBiosName":"CONTOSO"},
 "ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":%[1]q,"Scope":"contoso.com"}]}}`, name), 0o644)
@@ -84,7 +90,12 @@ func (g *guard) empty() {
 // isGMSA wants the identity in what klist has printed, so many times.
 func (g *guard) isGMSA(name, out string, err error, times int) {
 	g.Helper()
-	if err != nil || strings.Count(out, "Default principal: webapp01$@CONTOSO.COM") != times {
+	g.is("webapp01", name, out, err, times)
+}
+
+func (g *guard) is(account, name, out string, err error, times int) {
+	g.Helper()
+	if err != nil || strings.Count(out, "Default principal: "+account+"$@CONTOSO.COM") != times {
 		g.Errorf("%s: %v, want the identity %d times in:\n%s", name, err, times, out)
 	}
 }
@@ -145,7 +156,8 @@ func (g *guard) docker() {
 		device, want string
 		more         []string
 	}{
-		"a spec that is not published": {"gmsa.dev/credentialspec=webapp02", "unresolvable CDI devices", nil},
+		"a spec that is not published": {"gmsa.dev/credentialspec=secret", "unresolvable CDI devices", nil},
+		"a spec for containerd":        {"gmsa.dev/credentialspec=webapp02", "is not published to this container", nil},
 		"a spec that there is not":     {"gmsa.dev/credentialspec=nothing", "unresolvable CDI devices", nil},
 		"a volume over the target":     {device, "something is mounted there", []string{"--volume", "/run/gmsa"}},
 	} {
@@ -236,7 +248,11 @@ func (g *guard) containerd() {
 		}
 		g.removed(p)
 	}
-	for device, want := range map[string]string{"gmsa.dev/credentialspec=webapp02": "unresolvable CDI devices", "gmsa.dev/credentialspec=nothing": "unresolvable CDI devices"} {
+	for device, want := range map[string]string{
+		"gmsa.dev/credentialspec=secret":   "unresolvable CDI devices",
+		"gmsa.dev/credentialspec=nothing":  "unresolvable CDI devices",
+		"gmsa.dev/credentialspec=webapp02": "is not published to this container",
+	} {
 		pod := asks
 		pod.Devices = []string{device}
 		if _, err := c.Run(pod); err == nil || !strings.Contains(err.Error(), want) {
@@ -244,6 +260,7 @@ func (g *guard) containerd() {
 		}
 	}
 	g.runningPod(c, confined)
+	g.annotated(c, image)
 	g.m.Run("gmsa", "runtime", "uninstall", "containerd", "--yes")
 	if b, err := os.ReadFile(g.m.Path(containerdConfig)); err != nil || string(b) != lab.ContainerdConfig {
 		g.Errorf("config.toml after uninstall: %v\n%s", err, b)
@@ -275,6 +292,128 @@ func (g *guard) runningPod(c *lab.Containerd, pod lab.Pod) {
 	g.publishes()
 	exec("after a restart of the agent")
 	g.removed(p)
+}
+
+// annotated has pods get their identity by an annotation, through the plug-in of NRI, and
+// by the hook of all containers where the plug-in is not connected.
+func (g *guard) annotated(c *lab.Containerd, image string) {
+	plain := lab.Pod{Image: image, Args: []string{"sleep", "600"}}
+	before := g.configOf(c, plain)
+	g.m.Run("gmsa", "runtime", "install", "containerd", "--pods", "--yes")
+	c.Restart()
+	g.m.Run("gmsa", "runtime", "status", "containerd")
+	g.connected(1)
+	after := g.configOf(c, plain)
+	hooks := after["hooks"]
+	delete(after, "hooks")
+	if diff := cmp.Diff(before, after); diff != "" || hooks == nil {
+		g.Errorf("a container that is not annotated is another one, or has no hook:\n%s", diff)
+	}
+
+	pod := lab.Pod{Image: image, Namespace: "shop", Name: "web-1", UID: 1000, Restricted: true, Args: []string{"sh", "-c", who}, Annotations: map[string]string{"dev.gmsa.credentialspec": "webapp02"}}
+	starts := func(name string, times int, pod lab.Pod) {
+		g.Helper()
+		p, err := c.Run(pod)
+		if err != nil {
+			g.Errorf("%s: %v", name, err)
+			return
+		}
+		g.is("webapp02", name, p.Wait(), nil, times)
+		g.removed(p)
+	}
+	starts("by NRI", 2, pod)
+	// The container's own annotation comes before the pod's, and may name nothing.
+	one := pod
+	one.Annotations = map[string]string{"dev.gmsa.credentialspec": "secret", "dev.gmsa.credentialspec/app": "webapp02"}
+	starts("the annotation of a container", 2, one)
+	one.Annotations = map[string]string{"dev.gmsa.credentialspec": "webapp02", "dev.gmsa.credentialspec/app": ""}
+	starts("a container that is to have none", 0, one)
+
+	elsewhere, forged, other, keys := pod, pod, pod, pod
+	elsewhere.Namespace = "default"
+	forged.Namespace, forged.Annotations = "default", map[string]string{"dev.gmsa.credentialspec": "webapp02", "io.kubernetes.cri.sandbox-namespace": "shop"}
+	forged.ContainerAnnotations = forged.Annotations
+	other.Name = "db-1"
+	keys.Annotations = map[string]string{"dev.gmsa.credentialspec": "webapp02:keytab"}
+	unknown := pod
+	unknown.Annotations = map[string]string{"dev.gmsa.credentialspec": "secret"}
+	for name, pod := range map[string]lab.Pod{"another namespace": elsewhere, "a forged namespace": forged, "another pod": other, "keys": keys, "another spec": unknown} {
+		if _, err := c.Run(pod); err == nil || !strings.Contains(err.Error(), "is not published to this container") {
+			g.Errorf("%s: %v", name, err)
+		}
+	}
+
+	g.agent.Stop("KILL")
+	if _, err := c.Run(pod); err == nil || !strings.Contains(err.Error(), "no agent answers") {
+		g.Errorf("an annotated pod without the agent: %v", err)
+	}
+	p, err := c.Run(plain) // nobody else has to wait for the agent
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.removed(p)
+	// An agent that is not connected to NRI: the hook of all containers does it, and the
+	// environment says nothing.
+	config := g.m.Path("/etc/gmsa/agent.yaml")
+	b, err := os.ReadFile(config)
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.m.WriteFile("/etc/gmsa/agent.yaml", append(b, "  nri_socket: none\n"...), 0o644)
+	g.agent.Start()
+	g.publishes()
+	pod.Args = []string{"sh", "-c", who + "; echo ${KRB5CCNAME-no variable}"}
+	if p, err = c.Run(pod); err != nil {
+		g.Fatal(err)
+	}
+	if out := p.Wait(); !strings.Contains(out, "no variable") {
+		g.Errorf("NRI was to be switched off:\n%s", out)
+	} else {
+		g.is("webapp02", "without NRI", out, nil, 2)
+	}
+	g.removed(p)
+
+	g.m.WriteFile("/etc/gmsa/agent.yaml", b, 0o644)
+	g.agent.Stop("TERM")
+	g.agent.Start()
+	g.connected(2)
+	c.Restart()
+	g.connected(3)
+	pod.Args = []string{"sh", "-c", who}
+	starts("after a restart of containerd", 2, pod)
+}
+
+// connected waits until the agent has connected to NRI so many times.
+func (g *guard) connected(times int) {
+	g.Helper()
+	lab.Eventually(g, 20*time.Second, func() error {
+		b, err := os.ReadFile(g.m.Path("/var/log/agent"))
+		if n := strings.Count(string(b), "NRI: connected"); err == nil && n < times {
+			err = fmt.Errorf("connected %d times, want %d", n, times)
+		}
+		return err
+	})
+}
+
+// configOf is the configuration of a container, less the names that are new for each one.
+func (g *guard) configOf(c *lab.Containerd, pod lab.Pod) map[string]any {
+	g.Helper()
+	pod.Name = "plain"
+	p, err := c.Run(pod)
+	if err != nil {
+		g.Fatal(err)
+	}
+	b, err := os.ReadFile(g.m.Path("/run/containerd/io.containerd.runtime.v2.task/k8s.io/" + p.Container() + "/config.json"))
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.removed(p)
+	var config map[string]any
+	text := regexp.MustCompile(`[0-9a-f]{64}|/proc/[0-9]+/ns`).ReplaceAllString(string(b), "X")
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		g.Fatal(err)
+	}
+	return config
 }
 
 // removed removes a pod, of which nothing remains.

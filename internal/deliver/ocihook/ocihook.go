@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opengmsa/opengmsa/internal/hookapi"
@@ -33,8 +34,26 @@ const (
 )
 
 // Annotation names a container's credential spec where no CDI device does: the
-// spec's name, or NAME:keytab.
+// spec's name, or NAME:keytab. With "/" and the name of a container behind it, it is for
+// that container of a pod alone.
 const Annotation = "dev.gmsa.credentialspec"
+
+// What containerd's CRI says of a container in its annotations, whatever those of the pod
+// are: https://github.com/containerd/containerd/blob/v1.7.24/pkg/cri/annotations/annotations.go.
+const (
+	criContainer = "io.kubernetes.cri.container-name"
+	criType      = "io.kubernetes.cri.container-type" // "sandbox" holds the namespaces of a pod
+	criNamespace = "io.kubernetes.cri.sandbox-namespace"
+	criPod       = "io.kubernetes.cri.sandbox-name"
+)
+
+// SpecOf is what the annotations name for a container; empty for nothing.
+func SpecOf(annotations map[string]string, container string) string {
+	if name, ok := annotations[Annotation+"/"+container]; ok && container != "" {
+		return name
+	}
+	return annotations[Annotation]
+}
 
 // KeytabSuffix behind the name of a spec asks for keys too.
 const KeytabSuffix = ":keytab"
@@ -50,6 +69,11 @@ type Options struct {
 	// CredentialSpec is what the device names, as the annotation does; empty for
 	// the annotation.
 	CredentialSpec string
+	// ByAnnotation says that CredentialSpec is an annotation's.
+	ByAnnotation bool
+	// IfAnnotated passes over containers without the annotation, and those that have a
+	// hook of their own, by a device or by NRI: for a hook that all containers have.
+	IfAnnotated bool
 	// Socket is the agent's.
 	Socket string
 }
@@ -73,6 +97,22 @@ type bundle struct {
 			GID uint32 `json:"gid"`
 		} `json:"user"`
 	} `json:"process"`
+	Hooks struct {
+		CreateRuntime []struct {
+			Path string   `json:"path"`
+			Args []string `json:"args"`
+		} `json:"createRuntime"`
+	} `json:"hooks"`
+}
+
+// asks tells whether the container has a hook that names a credential spec.
+func (b bundle) asks() bool {
+	for _, h := range b.Hooks.CreateRuntime {
+		if filepath.Base(h.Path) == "gmsa-hook" && slices.Contains(h.Args, "--spec") {
+			return true
+		}
+	}
+	return false
 }
 
 func readState(r io.Reader) (state, error) {
@@ -125,14 +165,15 @@ func decode(r io.Reader, v any) error {
 func request(o Options, s state, b bundle) (hookapi.Request, error) {
 	name := o.CredentialSpec
 	if name == "" {
-		name = s.Annotations[Annotation]
+		name = SpecOf(s.Annotations, s.Annotations[criContainer])
 	}
 	name, keytab := strings.CutSuffix(name, KeytabSuffix)
 	if name == "" {
 		return hookapi.Request{}, fmt.Errorf("the container names no credential spec; hint: its annotation %s does", Annotation)
 	}
 	return hookapi.Request{
-		Op: hookapi.Attach, Container: s.ID, CredentialSpec: name, ByAnnotation: o.CredentialSpec == "", Keytab: keytab,
+		Op: hookapi.Attach, Container: s.ID, CredentialSpec: name, ByAnnotation: o.ByAnnotation || o.CredentialSpec == "", Keytab: keytab,
+		Namespace: s.Annotations[criNamespace], Pod: s.Annotations[criPod],
 		UID: b.Process.User.UID, GID: b.Process.User.GID,
 	}, nil
 }

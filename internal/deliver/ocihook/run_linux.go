@@ -18,6 +18,9 @@ func Run(ctx context.Context, o Options, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if o.IfAnnotated && (s.Annotations[criType] == "sandbox" || SpecOf(s.Annotations, s.Annotations[criContainer]) == "") {
+		return nil
+	}
 	switch o.Stage {
 	case CreateRuntime:
 		ctx, cancel := context.WithTimeout(ctx, hookapi.Timeout)
@@ -37,6 +40,9 @@ func create(ctx context.Context, o Options, s state) error {
 	b, err := readBundle(s.Bundle)
 	if err != nil {
 		return err
+	}
+	if o.IfAnnotated && b.asks() {
+		return nil
 	}
 	r, err := request(o, s, b)
 	if err != nil {
