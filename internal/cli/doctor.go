@@ -34,6 +34,11 @@ type doctorOptions struct {
 	timeout            time.Duration
 	details            bool
 	accounts           []string
+	bundle             string
+	hosts              string
+	sshOptions         []string
+	remote             string
+	parallel           int
 }
 
 const doctorLong = `doctor asks everything that the troubleshooting guide has a person look at, each
@@ -44,6 +49,10 @@ It looks at the accounts and credential specs that are named; without any, on a 
 at all specs of the host, and else at the domain. Where it runs decides what more it
 looks at: a host has a keytab or an agent, a container a lease, and an administrator's
 desk neither. Root on a host, with an administrator's tickets or -U, sees most.
+
+With --hosts it runs on many hosts by ssh, which must know them (their host keys are
+checked) and log in without asking, and prints the guide's checklist for orchestrated
+containers: joined, passwords, credential specs, network.
 
 It exits with 6 when something is an error; warnings do not count.`
 
@@ -58,9 +67,14 @@ func (a *app) doctor() *cobra.Command {
   gmsa doctor --spec contoso_webapp01
   gmsa doctor --lease 5f0c6a7e9d1b4c3f8e2a7b6c5d4e3f2a
   gmsa doctor WebApp01 --from desk --host-account ContainerHost01 -U alice@contoso.com
-  gmsa doctor WebApp01 --windows 1803 --hostname web --isolation hyperv`,
+  gmsa doctor WebApp01 --windows 1803 --hostname web --isolation hyperv
+  gmsa doctor --bundle /tmp/gmsa.tar.gz
+  gmsa doctor --hosts nodes.txt WebApp01`,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.accounts = args
+			if o.hosts != "" {
+				return a.runDoctorHosts(c.Context(), o)
+			}
 			return a.runDoctor(c.Context(), o)
 		},
 	}
@@ -80,6 +94,12 @@ func (a *app) doctor() *cobra.Command {
 	f.StringVar(&o.windows.User, "container-user", "", "with --windows: whom the application runs as")
 	f.DurationVar(&o.timeout, "timeout", doctor.DefaultTimeout, "the most that it may take")
 	f.BoolVar(&o.details, "details", false, "print what is in order too, with the evidence")
+	f.StringVar(&o.bundle, "bundle", "", "write what is found, with configuration, events and versions and without secrets, to this file (tar.gz)")
+	f.StringVar(&o.hosts, "hosts", "", "ask many hosts by ssh: one [USER@]HOST[:PORT] a line of this file (- for standard input)")
+	f.StringSliceVar(&o.sshOptions, "ssh-option", nil, "with --hosts: an option of ssh, as for its -o")
+	f.StringVar(&o.remote, "remote-command", "gmsa", "with --hosts: the program there, such as \"sudo gmsa\"")
+	f.IntVar(&o.parallel, "parallel", 16, "with --hosts: how many at once")
+	c.MarkFlagsMutuallyExclusive("bundle", "hosts")
 	a.addOutputFlag(c)
 	return c
 }
@@ -97,6 +117,11 @@ func (a *app) runDoctor(ctx context.Context, o doctorOptions) error {
 		return failure(Usage, err)
 	}
 	report.Host, report.Version = hostName(), buildVersion().Version
+	if o.bundle != "" {
+		if err := a.writeBundle(ctx, o, x, report); err != nil {
+			return err
+		}
+	}
 	if err := a.print(report, func(w io.Writer) error { return writeReport(w, report, o.details) }); err != nil {
 		return err
 	}

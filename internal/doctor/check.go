@@ -24,6 +24,9 @@ const (
 // rank orders severities, the worst last.
 func (s Severity) rank() int { return slices.Index([]Severity{OK, Info, Skipped, Warning, Error}, s) }
 
+// Worse reports whether s is worse than o.
+func (s Severity) Worse(o Severity) bool { return s.rank() > o.rank() }
+
 // Finding is one thing that a check found out.
 type Finding struct {
 	Severity Severity `json:"severity"`
@@ -65,7 +68,7 @@ func (f Finding) mend(format string, args ...any) Finding {
 func worst(findings []Finding) Severity {
 	w := OK
 	for _, f := range findings {
-		if f.Severity.rank() > w.rank() {
+		if f.Severity.Worse(w) {
 			w = f.Severity
 		}
 	}

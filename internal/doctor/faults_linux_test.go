@@ -169,9 +169,8 @@ var none = strings.NewReplacer()
 // stored puts another identity into the store.
 func stored(line string) func(*testing.T, *site) { return written(storeFile, line+"\n", 0o600) }
 
-// portable takes the host's keytab away and has the spec bring a plug-in.
-func portable(edit *strings.Replacer) func(*testing.T, *site) {
-	spec := strings.Replace(goodSpec, `"Scope": "CONTOSO"}
+// portableSpec is the credential spec of a host that is not joined.
+var portableSpec = strings.Replace(goodSpec, `"Scope": "CONTOSO"}
         ]`, `"Scope": "CONTOSO"}
         ],
         "HostAccountConfig": {
@@ -179,8 +178,11 @@ func portable(edit *strings.Replacer) func(*testing.T, *site) {
             "PluginGUID": "{7a1a6b6e-6f0e-4d7c-9d0f-5d9a3c6d2b11}",
             "PluginInput": "reader"
         }`, 1)
+
+// portable takes the host's keytab away and has the spec bring a plug-in.
+func portable(edit *strings.Replacer) func(*testing.T, *site) {
 	return func(_ *testing.T, s *site) {
-		s.write(specFile, []byte(edit.Replace(spec)), 0o644)
+		s.write(specFile, []byte(edit.Replace(portableSpec)), 0o644)
 		s.net.Run("rm", s.path(keytabFile))
 	}
 }

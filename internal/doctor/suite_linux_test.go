@@ -161,18 +161,30 @@ func (c *copies) of(t *testing.T, s *site) *site {
 	return &own
 }
 
-func TestFaults(t *testing.T) {
+// TestFaultsOfTheNetwork and TestFaultsOfTheDomain run side by side, each with a site of
+// its own: the first mostly waits for what does not come.
+func TestFaultsOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.startAgent(t)
+	healthy(t, s)
+	for name, f := range networkFaults {
+		t.Run(name, func(t *testing.T) { f.test(t, s) })
+	}
+	t.Run("a bundle has no secret", func(t *testing.T) { testBundle(t, s) })
+	t.Run("many hosts by ssh", func(t *testing.T) { testHosts(t, s) })
+}
+
+func TestFaultsOfTheDomain(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	portableAccounts(t, s)
 	s.startAgent(t)
-	healthy(t, s)
 	var c copies
 	t.Run("healthy without a keytab", func(t *testing.T) {
 		own := c.of(t, s)
 		portable(none)(t, own)
-		if r := own.examine(t, asHost...); !r.Healthy || r.Cause != nil || r.Counts[doctor.Skipped] > 0 {
-			t.Errorf("%s", show(r))
-		}
+		wantHealthy(t, own.examine(t, asHost...))
 	})
 	t.Run("files", func(t *testing.T) {
 		for _, group := range []map[string]fault{hostFaults, specFaults, portableFaults, windowsFaults} {
@@ -184,13 +196,19 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	})
-	for _, group := range []map[string]fault{networkFaults, accountFaults} {
-		for name, f := range group {
-			t.Run(name, func(t *testing.T) { f.test(t, s) })
-		}
+	for name, f := range accountFaults {
+		t.Run(name, func(t *testing.T) { f.test(t, s) })
 	}
 	for _, f := range rootKeyFaults {
 		t.Run(f.name, func(t *testing.T) { f.test(t, s) })
+	}
+}
+
+// wantHealthy wants nothing at all to be wrong, and everything to have been asked.
+func wantHealthy(t *testing.T, r doctor.Report) {
+	t.Helper()
+	if !r.Healthy || r.Cause != nil || r.Counts[doctor.Skipped] > 0 {
+		t.Errorf("%s", show(r))
 	}
 }
 
@@ -202,9 +220,7 @@ func healthy(t *testing.T, s *site) {
 	} {
 		t.Run("healthy "+name, func(t *testing.T) {
 			r := s.examine(t, args...)
-			if !r.Healthy || r.Cause != nil || r.Counts[doctor.Skipped] > 0 {
-				t.Errorf("%s", show(r))
-			}
+			wantHealthy(t, r)
 			t.Logf("%d ms", r.Millis)
 		})
 	}
