@@ -68,6 +68,7 @@ right to reset it. From then on the agent keeps the password, and changes it eve
 		},
 		RunE: func(c *cobra.Command, args []string) error { return a.install(c.Context(), o, args) },
 	}
+	c.ValidArgsFunction = a.completeArgs(&o.admin, false, []completer{completeAccount})
 	f := c.Flags()
 	f.StringVar(&o.service, "service", "", "give the account to this service")
 	f.StringVar(&o.credspec, "credspec", "", "the accounts of a credential spec that the agent knows")
@@ -194,8 +195,8 @@ func (a *app) accountUninstall() *cobra.Command {
 has the agent forget it, and destroys its cached credentials. A service that
 runs goes on, and has the account no more.`,
 		Example: "  gmsa account uninstall webapp01",
-		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return a.uninstall(c.Context(), args[0], unitDir) },
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeHeld,
+		RunE: func(c *cobra.Command, args []string) error { return a.uninstall(c.Context(), args[0], unitDir) },
 	}
 	addUnitDirFlag(c, &unitDir)
 	a.addOutputFlag(c)

@@ -67,8 +67,11 @@ func explain(err error) error {
 type verb struct {
 	use, short, long, example string
 	args                      cobra.PositionalArgs
-	flags                     func(c *cobra.Command)
-	run                       func(ctx context.Context, s *ad.Session, args []string) error
+	// complete has a completer for each argument; the last is for all that follow where
+	// use ends with "…".
+	complete []completer
+	flags    func(c *cobra.Command)
+	run      func(ctx context.Context, s *ad.Session, args []string) error
 }
 
 // command makes the cobra command of a verb.
@@ -82,6 +85,10 @@ func (a *app) command(v verb) *cobra.Command {
 	}
 	o.addFlags(c)
 	a.addOutputFlag(c)
+	c.ValidArgsFunction = cobra.NoFileCompletions
+	if len(v.complete) > 0 {
+		c.ValidArgsFunction = a.completeArgs(&o, strings.HasSuffix(v.use, "…"), v.complete)
+	}
 	if v.flags != nil {
 		v.flags(c)
 	}

@@ -110,6 +110,7 @@ Exit codes:
 	root.SetErr(a.env.Stderr)
 	root.SetHelpCommand(a.help())
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.ValidArgsFunction = completeCmdlet
 	root.PersistentFlags().StringVar(&a.socket, "socket", a.env.Getenv(socketVariable), "the agent's socket (default $"+socketVariable+" or "+agentapi.DefaultSocket+")")
 	root.AddCommand(
 		a.doctor(),

@@ -228,7 +228,7 @@ func (a *app) computerList() *cobra.Command {
 
 func (a *app) computerShow() *cobra.Command {
 	return a.command(verb{
-		use: "show NAME", short: "Show a host account and its groups", args: cobra.ExactArgs(1),
+		use: "show NAME", short: "Show a host account and its groups", args: cobra.ExactArgs(1), complete: []completer{completeComputer},
 		long:    "show prints a host account and the groups that it is in, through other groups too.",
 		example: "  gmsa computer show ContainerHost01",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
@@ -255,7 +255,7 @@ func (a *app) computerShow() *cobra.Command {
 
 func (a *app) computerRemove() *cobra.Command {
 	return a.command(verb{
-		use: "remove NAME", short: "Delete a host account", args: cobra.ExactArgs(1),
+		use: "remove NAME", short: "Delete a host account", args: cobra.ExactArgs(1), complete: []completer{completeComputer},
 		long:    "remove deletes a host account. Passwords of gMSAs that the host has read are good until they change: see gmsa account show.",
 		example: "  gmsa computer remove ContainerHost03",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {

@@ -73,7 +73,7 @@ func (a *app) credspecCheck() *cobra.Command {
 	var o domainOptions
 	var online bool
 	c := &cobra.Command{
-		Use:   "check FILE…",
+		Use: "check FILE…", ValidArgsFunction: a.completeSpec,
 		Short: "Check credential specs",
 		Long: `check reads the files and reports everything that is wrong, each with its JSON
 path; with --online it also asks the domain about each field. It exits with 6 when
@@ -169,7 +169,7 @@ func (f findingView) String() string {
 
 func (a *app) credspecShow() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "show {NAME | FILE}",
+		Use: "show {NAME | FILE}", ValidArgsFunction: a.completeSpec,
 		Short: "Show what a credential spec says",
 		Long: `show prints the domain and the accounts of a credential spec, which is a file or
 the name of one in the directories that gmsa credspec list reads. The input of a

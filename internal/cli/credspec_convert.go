@@ -58,7 +58,7 @@ func (a *app) credspecConvert() *cobra.Command {
 	var to, name string
 	formats := slices.Sorted(maps.Keys(converters))
 	c := &cobra.Command{
-		Use:   "convert {NAME | FILE}",
+		Use: "convert {NAME | FILE}", ValidArgsFunction: a.completeSpec,
 		Short: "Write a credential spec as an engine or orchestrator wants it",
 		Long: `convert prints what gives a container the credential spec: a command of Docker or
 Swarm, a part of a Compose file or of a Service Fabric manifest, or the objects of

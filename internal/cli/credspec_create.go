@@ -35,7 +35,7 @@ func (a *app) credspecCreate() *cobra.Command {
 	var additional []string
 	var input, inputFile string
 	return a.command(verb{
-		use: "create ACCOUNT", short: "Make the credential spec of a gMSA", args: cobra.ExactArgs(1),
+		use: "create ACCOUNT", short: "Make the credential spec of a gMSA", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long: `create looks the account and its domain up and writes the file, by default as
 netbios_account.json in Docker's CredentialSpecs directory, or in the agent's if
 there is no Docker. For a host that is not joined to the domain, --plugin names the

@@ -76,7 +76,7 @@ asked for. Hosts notice that they are in a group when they get their next ticket
 func (a *app) groupShow() *cobra.Command {
 	var nested bool
 	return a.command(verb{
-		use: "show NAME", short: "Show a group and its members", args: cobra.ExactArgs(1),
+		use: "show NAME", short: "Show a group and its members", args: cobra.ExactArgs(1), complete: []completer{completeGroup},
 		long:    "show prints a group and its members; with --nested also those of the groups in it.",
 		example: "  gmsa group show WebApp01Hosts --nested",
 		flags: func(c *cobra.Command) {
@@ -127,7 +127,7 @@ func (a *app) groupList() *cobra.Command {
 // groupMembers is add-member or remove-member.
 func (a *app) groupMembers(name string) *cobra.Command {
 	v := verb{
-		use: name + " GROUP MEMBER…", args: cobra.MinimumNArgs(2),
+		use: name + " GROUP MEMBER…", args: cobra.MinimumNArgs(2), complete: []completer{completeGroup, completePrincipal},
 		short: "Put accounts into a group",
 		long: `add-member puts accounts or groups into a group, all of them or none. Who is in it
 already stays. A host sees a new group with its next ticket.`,
@@ -158,7 +158,7 @@ gMSAs that it has read until they change: see gmsa account show.`
 
 func (a *app) groupRemove() *cobra.Command {
 	return a.command(verb{
-		use: "remove NAME", short: "Delete a group", args: cobra.ExactArgs(1),
+		use: "remove NAME", short: "Delete a group", args: cobra.ExactArgs(1), complete: []completer{completeGroup},
 		long:    "remove deletes a group. What was granted to it is granted to nobody then.",
 		example: "  gmsa group remove WebApp01Hosts",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {

@@ -202,7 +202,7 @@ func parseKeyID(text string) (dtyp.GUID, error) {
 func (a *app) kdsShow() *cobra.Command {
 	var secrets bool
 	return a.command(verb{
-		use: "show KEY-ID", short: "Show a root key", args: cobra.ExactArgs(1),
+		use: "show KEY-ID", short: "Show a root key", args: cobra.ExactArgs(1), complete: []completer{completeRootKey},
 		long: `show prints everything about a root key but the secret. With --show-secret it also
 prints that: whoever has it knows the passwords of all gMSAs, past and to come.`,
 		example: "  gmsa kds show 46e3ccfa-2eb4-4a3b-9a79-9e0a2c1dd1b3",
@@ -237,7 +237,7 @@ prints that: whoever has it knows the passwords of all gMSAs, past and to come.`
 
 func (a *app) kdsTest() *cobra.Command {
 	return a.command(verb{
-		use: "test KEY-ID", short: "Check that passwords can be made from a root key", args: cobra.ExactArgs(1),
+		use: "test KEY-ID", short: "Check that passwords can be made from a root key", args: cobra.ExactArgs(1), complete: []completer{completeRootKey},
 		long:    "test reads a root key with its secret, checks its parameters and derives a group key. It prints True or False and exits with 6 on False.",
 		example: "  gmsa kds test 46e3ccfa-2eb4-4a3b-9a79-9e0a2c1dd1b3",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
@@ -276,7 +276,7 @@ func viewDependents(list []ad.Dependent) []dependentView {
 
 func (a *app) kdsReach() *cobra.Command {
 	return a.command(verb{
-		use: "reach KEY-ID", short: "List the accounts that a root key gives away", args: cobra.ExactArgs(1),
+		use: "reach KEY-ID", short: "List the accounts that a root key gives away", args: cobra.ExactArgs(1), complete: []completer{completeRootKey},
 		long: `reach lists the gMSAs of the domain whose current or previous password comes from a
 root key: those that a leaked key gives away, and that its removal would break.
 An account is out of reach once it has rolled over twice under a newer key.`,
@@ -307,7 +307,7 @@ An account is out of reach once it has rolled over twice under a newer key.`,
 func (a *app) kdsRemove() *cobra.Command {
 	var force bool
 	return a.command(verb{
-		use: "remove KEY-ID", short: "Remove a root key that no account needs", args: cobra.ExactArgs(1),
+		use: "remove KEY-ID", short: "Remove a root key that no account needs", args: cobra.ExactArgs(1), complete: []completer{completeRootKey},
 		long: `remove deletes a root key. It refuses while the current or previous password of an
 account comes from the key, and says which: without its key an account cannot be
 used until its next rollover.`,

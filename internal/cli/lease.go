@@ -62,7 +62,7 @@ with --until-removed, until gmsa lease remove.`,
 			return a.createLease(c.Context(), request, o.unit)
 		},
 	}
-	o.subject.addFlags(c)
+	o.subject.addFlags(a, c)
 	f := c.Flags()
 	f.StringVar(&o.user, "user", "", "who owns the files (default: the caller)")
 	f.StringVar(&o.group, "group", "", "their group (default: the user's)")
@@ -82,9 +82,11 @@ with --until-removed, until gmsa lease remove.`,
 }
 
 // addFlags gives c the options --account and --credspec, of which it needs one.
-func (s *subject) addFlags(c *cobra.Command) {
+func (s *subject) addFlags(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&s.account, "account", "", `the gMSA: NAME, DOMAIN\NAME, NAME@domain or its DN`)
 	c.Flags().StringVar(&s.credspec, "credspec", "", "a credential spec: a name that the agent knows, or a file")
+	_ = c.RegisterFlagCompletionFunc("account", a.completeHeld)
+	_ = c.RegisterFlagCompletionFunc("credspec", a.completeSpec)
 	c.MarkFlagsOneRequired("account", "credspec")
 	c.MarkFlagsMutuallyExclusive("account", "credspec")
 }
@@ -159,6 +161,7 @@ func (a *app) leaseList() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&account, "account", "", "only leases that hold this account")
+	_ = c.RegisterFlagCompletionFunc("account", a.completeHeld)
 	a.addOutputFlag(c)
 	return c
 }
@@ -220,7 +223,7 @@ func (a *app) leaseShow() *cobra.Command {
 		Use:     "show ID",
 		Short:   "Show one lease",
 		Example: "  gmsa lease show 5f0c0f6e2b7a4c1d9e8f7a6b5c4d3e2f",
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeLease,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withAgent(c.Context(), func(ctx context.Context, client *agentapi.Client) error {
 				l, err := client.GetLease(ctx, &agentapi.GetLeaseRequest{Id: args[0]})
@@ -265,6 +268,7 @@ func (a *app) leaseRemove() *cobra.Command {
 		Short: "End a lease before its workload ends",
 		Example: `  gmsa lease remove 5f0c0f6e2b7a4c1d9e8f7a6b5c4d3e2f
   gmsa lease remove --unit nginx.service`,
+		ValidArgsFunction: a.completeLease,
 		Args: func(_ *cobra.Command, args []string) error {
 			if (len(args) == 1) == (unit != "") || len(args) > 1 {
 				return errors.New("want the ID of a lease or --unit, one of the two")

@@ -93,7 +93,7 @@ func writeFound(w io.Writer, list []foundObject) error {
 func (a *app) objectSet() *cobra.Command {
 	var add, remove, replace, clear []string
 	return a.command(verb{
-		use: "set OBJECT", short: "Change an object's attributes", args: cobra.ExactArgs(1),
+		use: "set OBJECT", short: "Change an object's attributes", args: cobra.ExactArgs(1), complete: []completer{completePrincipal},
 		long:    "set changes attributes of any object in one request: all or nothing. Values are text.",
 		example: `  gmsa object set WebApp01 --replace userAccountControl=4096`,
 		flags: func(c *cobra.Command) {

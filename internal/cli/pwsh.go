@@ -65,7 +65,7 @@ is a command of its own too: gmsa New-ADServiceAccount -Name WebApp01 …`,
 // own options are recognised by two, and -U and -o.
 func (a *app) cmdlet() *cobra.Command {
 	return &cobra.Command{
-		Use: "cmdlet NAME …", Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(1),
+		Use: "cmdlet NAME …", Hidden: true, DisableFlagParsing: true, Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeParameter,
 		RunE: func(c *cobra.Command, args []string) error {
 			var o domainOptions
 			own := &cobra.Command{}
@@ -101,8 +101,11 @@ func ownOptions(flags *pflag.FlagSet, args []string) (own, rest []string) {
 }
 
 // cmdletArgs makes a cmdlet's name as the first argument the command that runs it,
-// unless gmsa has a command of that name.
+// unless gmsa has a command of that name; also where a shell asks how it goes on.
 func cmdletArgs(root *cobra.Command, args []string) []string {
+	if len(args) > 2 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		return append([]string{args[0]}, cmdletArgs(root, args[1:])...)
+	}
 	if len(args) == 0 || !cmdlet.Known(args[0]) {
 		return args
 	}

@@ -57,7 +57,7 @@ password, it does the agent's work itself for as long as the command runs.`,
 		},
 	}
 	c.Flags().SetInterspersed(false)
-	o.subject.addFlags(c)
+	o.subject.addFlags(a, c)
 	f := c.Flags()
 	f.StringVar(&o.user, "user", "", "run the command as this user and its groups (root only)")
 	f.BoolVar(&o.keytab, "with-keytab", false, "also a keytab to accept with and one to initiate with")

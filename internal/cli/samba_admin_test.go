@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
@@ -263,5 +266,48 @@ func TestSambaSPNsAndStandalone(t *testing.T) {
 	dc.KinitKeytab(t, "Solo$", keytab)
 	if r := gmsa(t, nil, "account", "test", "Solo", "--keytab", dc.Keytab(t, "web1"), "--dc", dc.IP.String()); r.code != 0 {
 		t.Error("its own computer cannot use it")
+	}
+}
+
+// A shell completes what is in the domain, with what is known of it, and nothing of
+// another kind.
+func TestNamesOfTheDomainAreCompleted(t *testing.T) {
+	for name, dc := range map[string]*lab.DC{"Samba": lab.Samba(t, lab.SambaConfig{}), "gmsa": lab.Own(t, lab.OwnConfig{})} {
+		t.Run(name, func(t *testing.T) {
+			a := newAdministrator(t, dc.IP.String(), lab.AdminPassword)
+			complete := func(words ...string) []string {
+				t.Helper()
+				args := append([]string{cobra.ShellCompRequestCmd}, words[:len(words)-1]...)
+				r := gmsa(t, nil, append(append(args, a.args...), words[len(words)-1])...)
+				var names []string
+				for line := range strings.Lines(r.stdout) {
+					if name, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); !strings.HasPrefix(name, ":") {
+						names = append(names, name)
+					}
+				}
+				return names
+			}
+			var keys []rootKeyView
+			a.json(&keys, "kds", "list")
+			for _, c := range []struct{ words, want []string }{
+				{[]string{"account", "show", "weba"}, []string{"webapp01", "webapp02"}},
+				{[]string{"account", "set", "WEBAPP01"}, []string{"WEBAPP01"}},
+				{[]string{"account", "show", "webapp01", ""}, nil},
+				{[]string{"account", "install", "smsa"}, []string{"smsa01"}},
+				{[]string{"account", "hosts", "add", "webapp01", "web1", "webH"}, []string{"webHosts"}},
+				{[]string{"account", "link", "web1"}, []string{"web1"}},
+				{[]string{"account", "link", "web1", "smsa"}, []string{"smsa01"}},
+				{[]string{"computer", "show", "evil"}, []string{"evil1"}},
+				{[]string{"computer", "show", "webapp"}, nil},
+				{[]string{"group", "show", "WebH"}, []string{"WebHosts"}},
+				{[]string{"group", "show", "web1"}, nil},
+				{[]string{"spn", "add", "webapp01", "ht"}, nil},
+				{[]string{"kds", "show", keys[0].ID[:8]}, []string{keys[0].ID}},
+			} {
+				if got := complete(c.words...); !slices.Equal(got, c.want) {
+					t.Errorf("%q: %q, want %q", c.words, got, c.want)
+				}
+			}
+		})
 	}
 }

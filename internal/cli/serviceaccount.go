@@ -256,7 +256,7 @@ func (a *app) accountList() *cobra.Command {
 
 func (a *app) accountShow() *cobra.Command {
 	return a.command(verb{
-		use: "show NAME", short: "Show a managed service account", args: cobra.ExactArgs(1),
+		use: "show NAME", short: "Show a managed service account", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long: `show prints an account with its password's age, its next change, the root key that
 makes it, and who may retrieve it, down to the hosts in groups. What is wrong with
 the account is marked with an exclamation mark.`,
@@ -290,7 +290,7 @@ func (a *app) accountSet() *cobra.Command {
 	var o setOptions
 	var c *cobra.Command
 	c = a.command(verb{
-		use: "set NAME", short: "Change properties of a managed service account", args: cobra.ExactArgs(1),
+		use: "set NAME", short: "Change properties of a managed service account", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long: `set changes an account in one request: all or nothing. --hosts says anew who may
 retrieve the password; to add or remove some, see gmsa account hosts. --repair makes
 an account as usable as create does: enabled, of the right type, with AES keys.`,
@@ -428,7 +428,7 @@ func parseChanges(add, remove, replace, clear []string) ([]ad.Change, error) {
 
 func (a *app) accountRemove() *cobra.Command {
 	return a.command(verb{
-		use: "remove NAME", short: "Delete a managed service account", args: cobra.ExactArgs(1),
+		use: "remove NAME", short: "Delete a managed service account", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long:    "remove deletes an account. Tickets that it has are good until they end.",
 		example: "  gmsa account remove WebApp01",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
@@ -443,7 +443,7 @@ func (a *app) accountRemove() *cobra.Command {
 
 func (a *app) accountRotate() *cobra.Command {
 	return a.command(verb{
-		use: "rotate NAME", short: "Change a gMSA's password before its time", args: cobra.ExactArgs(1),
+		use: "rotate NAME", short: "Change a gMSA's password before its time", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long: `rotate ends a password that somebody knows who should not: the domain makes a new
 one at the beginning of the next key cycle, up to 10 hours later. OpenGMSA's own
 controller can do that. Others cannot, and rotate says until when the password is
@@ -497,7 +497,7 @@ func (a *app) accountHosts() *cobra.Command {
 // hostsEdit is add or remove.
 func (a *app) hostsEdit(name string) *cobra.Command {
 	v := verb{
-		use: name + " ACCOUNT PRINCIPAL…", args: cobra.MinimumNArgs(2),
+		use: name + " ACCOUNT PRINCIPAL…", args: cobra.MinimumNArgs(2), complete: []completer{completeAccount, completePrincipal},
 		short: "Let hosts or groups retrieve the password",
 		long: `add grants hosts, groups or SIDs the right to retrieve the password by entries of
 their own in msDS-GroupMSAMembership; what others wrote there stays in its place.`,
@@ -533,7 +533,7 @@ compromise see gmsa account rotate. A host that is in a group with the right kee
 
 func (a *app) hostsList() *cobra.Command {
 	return a.command(verb{
-		use: "list ACCOUNT", short: "List who may retrieve the password", args: cobra.ExactArgs(1),
+		use: "list ACCOUNT", short: "List who may retrieve the password", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long:    "list resolves who may retrieve the password: the principals, and the hosts in groups, through groups in them too.",
 		example: "  gmsa account hosts list WebApp01",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
@@ -557,7 +557,7 @@ func (a *app) hostsList() *cobra.Command {
 // linkCommand is link or unlink.
 func (a *app) accountLink(name string) *cobra.Command {
 	v := verb{
-		use: name + " COMPUTER ACCOUNT…", args: cobra.MinimumNArgs(2),
+		use: name + " COMPUTER ACCOUNT…", args: cobra.MinimumNArgs(2), complete: []completer{completeComputer, completeAccount},
 		short:   "Make a standalone account a computer's own",
 		long:    "link makes standalone managed service accounts a computer's own (msDS-HostServiceAccount). An account has one computer.",
 		example: "  gmsa account link server1 Service-sMSA",

@@ -19,7 +19,7 @@ func (a *app) spn() *cobra.Command {
 // spnEdit is add or remove.
 func (a *app) spnEdit(name string) *cobra.Command {
 	v := verb{
-		use: name + " ACCOUNT SPN…", args: cobra.MinimumNArgs(2),
+		use: name + " ACCOUNT SPN…", args: cobra.MinimumNArgs(2), complete: []completer{completePrincipal, completeNothing},
 		short: "Give an account service principal names",
 		long: `add gives an account service principal names: class/host, class/host:port,
 class/host:instance or class/host/service. Each must be free in the whole forest: a
@@ -44,7 +44,7 @@ name that two accounts have is nobody's.`,
 
 func (a *app) spnList() *cobra.Command {
 	return a.command(verb{
-		use: "list ACCOUNT", short: "List an account's service principal names", args: cobra.ExactArgs(1),
+		use: "list ACCOUNT", short: "List an account's service principal names", args: cobra.ExactArgs(1), complete: []completer{completePrincipal},
 		long:    "list prints the service principal names of an account, one a line.",
 		example: "  gmsa spn list WebApp01",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {

@@ -15,7 +15,7 @@ import (
 func (a *app) accountKeys() *cobra.Command {
 	var out string
 	return a.command(verb{
-		use: "keys NAME", short: "Give a standalone account a new password and write its keytab", args: cobra.ExactArgs(1),
+		use: "keys NAME", short: "Give a standalone account a new password and write its keytab", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long: `keys sets a new random password of a standalone managed service account and writes
 the keys to a keytab; keys of one generation before stay in it for tickets that are
 out. A timer that runs it every 30 days does what Windows does for such an account.

@@ -10,7 +10,7 @@ import (
 
 func (a *app) accountTest() *cobra.Command {
 	return a.command(verb{
-		use: "test NAME", short: "Check that this host can use an account", args: cobra.ExactArgs(1),
+		use: "test NAME", short: "Check that this host can use an account", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
 		long: `test asks as this host (with its keytab, unless told otherwise) for the password of
 a gMSA and logs on with it; of a standalone account it checks that it is linked to
 this host. It prints True or False, and exits with 6 on False.`,

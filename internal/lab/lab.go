@@ -45,6 +45,7 @@ var packages = map[string]string{
 	"dig":             "bind9-dnsutils",
 	"dockerd":         "docker.io",
 	"faketime":        "faketime",
+	"fish":            "fish",
 	"getent":          "libc-bin",
 	"host":            "bind9-host",
 	"initdb":          "postgresql",
@@ -91,10 +92,12 @@ var packages = map[string]string{
 	"taskset":         "util-linux",
 	"unshare":         "util-linux",
 	"winbindd":        "winbind",
+	"zsh":             "zsh",
 }
 
 // libraries are the peers that are files rather than programs.
 var libraries = map[string]struct{ pattern, pkg string }{
+	"bash-completion": {"/usr/share/bash-completion/bash_completion", "bash-completion"},
 	"libfaketime":     {"/usr/lib/*/faketime/libfaketime.so.1", "libfaketime"},
 	"libnss_wrapper":  {"/usr/lib/*/libnss_wrapper.so", "libnss-wrapper"},
 	"mod_auth_gssapi": {"/usr/lib/apache2/modules/mod_auth_gssapi.so", "libapache2-mod-auth-gssapi"},

@@ -205,3 +205,14 @@ func (in *interpreter) program(ctx context.Context, cmd command) ([]any, error) 
 	}
 	return nil, fmt.Errorf("%w: %s is not known here; hint: gmsa Get-Help", ErrParameter, cmd.name)
 }
+
+// Parameters are the names of a cmdlet's parameters, its own before those of all.
+func Parameters(name string) []string {
+	var names []string
+	if d := find(name); d != nil {
+		for _, p := range slices.Concat(d.params, common) {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
