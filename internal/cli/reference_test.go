@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -39,34 +38,11 @@ func commandReference(root *cobra.Command) string {
 		synopsis, example := cmdlet.Synopsis(name)
 		fmt.Fprintf(&b, "| %s | %s | `%s` |\n", name, synopsis, strings.ReplaceAll(example, "|", `\|`))
 	}
-	b.WriteString("\n# Fields of -o json\n\nFields are only ever added. Times are RFC 3339 in UTC; what is empty may be left out.\n\n| answer | fields |\n|---|---|\n")
-	for _, v := range []struct {
-		of   string
-		view any
-	}{
-		{"gmsa kds add, list, show", rootKeyView{}}, {"gmsa kds reach", dependentView{}}, {"gmsa kds test, account test", outcome{}},
-		{"gmsa account create, list, show, set, rotate", serviceAccountView{}}, {"gmsa account hosts list", readerView{}},
-		{"gmsa group create, list, show", groupView{}}, {"gmsa computer list, show", computerView{}},
-		{"gmsa computer join, account keys", joinedView{}}, {"gmsa object find", foundObject{}}, {"an object in another answer", objectView{}},
-		{"gmsa credspec create", writtenSpec{}}, {"gmsa credspec check, list, show", specView{}}, {"what changes something", changed{}},
-	} {
-		fmt.Fprintf(&b, "| %s | %s |\n", v.of, strings.Join(jsonFields(reflect.TypeOf(v.view)), ", "))
+	b.WriteString("\n# Fields of -o json\n\nFields are only ever added. Times are RFC 3339 in UTC; what is empty may be left out.\n\n| of | fields |\n|---|---|\n")
+	for _, a := range jsonAnswers() {
+		b.WriteString(a.row())
 	}
 	return b.String()
-}
-
-// jsonFields are the names that a view has in JSON.
-func jsonFields(t reflect.Type) []string {
-	var names []string
-	for f := range t.Fields() {
-		if f.Anonymous {
-			names = append(names, jsonFields(f.Type)...)
-			continue
-		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
 }
 
 func referenceFlags(c *cobra.Command) string {

@@ -68,6 +68,12 @@ func (a *app) spnList() *cobra.Command {
 	})
 }
 
+// duplicateView is a name that several accounts have.
+type duplicateView struct {
+	SPN    string   `json:"servicePrincipalName"`
+	Owners []string `json:"owners"`
+}
+
 func (a *app) spnDuplicates() *cobra.Command {
 	return a.command(verb{
 		use: "duplicates", short: "Find names that several accounts have", args: cobra.NoArgs,
@@ -79,14 +85,10 @@ account has; no ticket is issued for them. It exits with 6 when there are any.`,
 			if err != nil {
 				return err
 			}
-			type view struct {
-				SPN    string   `json:"servicePrincipalName"`
-				Owners []string `json:"owners"`
-			}
-			views := []view{}
+			views := []duplicateView{}
 			rows := [][]string{{"NAME", "ACCOUNTS"}}
 			for _, d := range list {
-				views = append(views, view(d))
+				views = append(views, duplicateView(d))
 				rows = append(rows, []string{d.SPN, strings.Join(d.Owners, "; ")})
 			}
 			err = a.print(views, func(w io.Writer) error {
