@@ -91,12 +91,18 @@ func (l *life) pass(by time.Duration) {
 	}
 }
 
-// toTheEdge goes to some minutes before or after the end of a password.
+// toTheEdge goes to some minutes before or after the end of a password. In the hour before,
+// in which the controller looks at nothing by itself, a root key may go.
 func (l *life) toTheEdge() {
 	timeline := l.timeline()
 	p, err := timeline.At(dtyp.FiletimeOf(l.clock.Now()))
 	if err != nil {
 		l.rt.Fatal(err)
+	}
+	if rapid.Bool().Draw(l.rt, "a root key goes before") {
+		before := time.Duration(rapid.Int64Range(601, 3599).Draw(l.rt, "before the edge")) * time.Second
+		l.pass(p.End.Time().Add(-before).Sub(l.clock.Now()))
+		l.remove()
 	}
 	off := time.Duration(rapid.Int64Range(-400, 400).Draw(l.rt, "from the edge")) * time.Second
 	l.pass(p.End.Time().Add(off).Sub(l.clock.Now()))

@@ -147,7 +147,7 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	if err := d.prepareSearches(); err != nil {
 		return nil, fmt.Errorf("open directory: %w", err)
 	}
-	if err := d.reloadRing(ctx); err != nil {
+	if _, err := d.reloadRing(ctx); err != nil {
 		return nil, fmt.Errorf("open directory: %w", err)
 	}
 	if err := d.Inherit(ctx); err != nil {
@@ -215,8 +215,8 @@ func (d *Directory) Update(ctx context.Context, fn func(*Writer) error) error {
 		return err
 	}
 	if rootKeys {
-		if err := d.reloadRing(ctx); err != nil {
-			return fmt.Errorf("read root keys after a change: %w", err)
+		if err := d.rootKeysChanged(context.WithoutCancel(ctx)); err != nil {
+			return fmt.Errorf("after a change of root keys: %w", err)
 		}
 	}
 	if counts {
@@ -225,16 +225,18 @@ func (d *Directory) Update(ctx context.Context, fn func(*Writer) error) error {
 	return nil
 }
 
-// reloadRing makes the ring anew from the root keys in the store.
-func (d *Directory) reloadRing(ctx context.Context) error {
-	return d.View(ctx, func(r *Reader) error {
+// reloadRing makes the ring anew from the root keys in the store. It reports whether one
+// is gone.
+func (d *Directory) reloadRing(ctx context.Context) (gone bool, err error) {
+	err = d.View(ctx, func(r *Reader) error {
 		keys, err := r.RootKeys()
 		if err == nil {
 			ring := kds.NewRing(d.cache, keys...)
-			d.forget(d.ring.Swap(ring), ring)
+			gone = d.forget(d.ring.Swap(ring), ring)
 		}
 		return err
 	})
+	return gone, err
 }
 
 func (d *Directory) reader(r store.Reader) *Reader { return &Reader{Directory: d, r: r} }

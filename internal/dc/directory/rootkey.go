@@ -1,6 +1,8 @@
 package directory
 
 import (
+	"context"
+
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
@@ -95,10 +97,23 @@ func (m *modification) checkRootKeyChange(a *schema.Attribute) error {
 	return nil
 }
 
-// forget drops what was derived from root keys that are gone.
-func (d *Directory) forget(was, is *kds.Ring) {
+// rootKeysChanged makes good what follows from another set of root keys. Where one is gone,
+// passwords that were to come from it are given another at once: a timeline has decided its
+// next period long before, and one that nobody was told of may begin before timelines are
+// looked through again.
+func (d *Directory) rootKeysChanged(ctx context.Context) error {
+	gone, err := d.reloadRing(ctx)
+	if err != nil || !gone {
+		return err
+	}
+	return d.RefreshTimelines(ctx)
+}
+
+// forget drops what was derived from root keys that are gone, and reports whether there
+// are any.
+func (d *Directory) forget(was, is *kds.Ring) (gone bool) {
 	if was == nil {
-		return
+		return false
 	}
 	left := map[string]bool{}
 	for _, k := range is.Keys() {
@@ -107,6 +122,8 @@ func (d *Directory) forget(was, is *kds.Ring) {
 	for _, k := range was.Keys() {
 		if !left[k.ID.String()] {
 			d.cache.Forget(k.ID)
+			gone = true
 		}
 	}
+	return gone
 }
