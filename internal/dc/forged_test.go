@@ -67,7 +67,7 @@ func (c *clocked) forge(service krb5.PrincipalName, change func(*forgery)) krb5.
 	}
 	session, key := c.newKey(), c.serverKey(service)
 	now := c.clock.Now().Truncate(time.Second)
-	f := forgery{info: acct.LogonInfo(), kind: pac.Service, encrypted: key,
+	f := forgery{info: acct.LogonInfo(dtyp.FiletimeOf(now)), kind: pac.Service, encrypted: key,
 		keys: pac.Keys{Server: key, KDC: c.serverKey(krb5.NewName(krb5.NameSrvInst, "krbtgt", "CONTOSO.COM"))},
 		part: krb5.EncTicketPart{Flags: krb5.FlagInitial, Key: krb5.KeyOf(session), CRealm: "CONTOSO.COM", CName: administrator,
 			AuthTime: now, StartTime: now, EndTime: now.Add(time.Hour)}}

@@ -3,7 +3,7 @@ package account
 import (
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opengmsa/opengmsa/dtyp"
@@ -26,7 +26,8 @@ const (
 	GroupManagedService // gMSA: msDS-GroupManagedServiceAccount
 )
 
-// Account is an account at one state of the directory. It is immutable and shared.
+// Account is an account at one state of the directory. It is shared, and immutable but for
+// the buffers that it keeps.
 type Account struct {
 	GUID dtyp.GUID
 	SID  dtyp.SID
@@ -64,8 +65,10 @@ type Account struct {
 	timeline *kds.Timeline
 	// etypes are what ETypes gives.
 	etypes []crypto.EType
+	// created is whenCreated.
+	created dtyp.Filetime
 
-	buffers func() Buffers
+	buffers atomic.Pointer[madeBuffers]
 }
 
 // profile is what only the PAC has of an account.
@@ -113,7 +116,7 @@ func (a *Accounts) load(r *directory.Reader, c *cache, e *rows.Entry) (*Account,
 		GUID: e.GUID, SID: sidOf(e, k.objectSID), Kind: kind, Name: text(e, k.samAccountName),
 		UPN: text(e, k.userPrincipalName), DisplayName: text(e, k.displayName), Control: uacOf(e, k),
 		Expires: filetime(e, k.accountExpires), PasswordSet: filetime(e, k.pwdLastSet),
-		LockoutTime: filetime(e, k.lockoutTime), domain: &a.domain,
+		LockoutTime: filetime(e, k.lockoutTime), created: e.WhenCreated, domain: &a.domain,
 		profile: profile{text(e, k.scriptPath), text(e, k.profilePath), text(e, k.homeDirectory), text(e, k.homeDrive)},
 	}
 	if !ok || acct.SID.Domain() != a.domain.SID || acct.Name == "" || text(e, k.isDeleted) == "TRUE" {
@@ -144,7 +147,6 @@ func (a *Accounts) load(r *directory.Reader, c *cache, e *rows.Entry) (*Account,
 	if before := c.before[acct.GUID]; before.same(acct.stored) {
 		acct.stored = before
 	}
-	acct.buffers = sync.OnceValue(acct.makeBuffers)
 	return acct, nil
 }
 

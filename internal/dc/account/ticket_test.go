@@ -33,7 +33,7 @@ func forge(t *testing.T, d *dctest.Domain, a *account.Accounts, kind pac.Kind, c
 	part := krb5.EncTicketPart{Key: krb5.KeyOf(session), CRealm: "CONTOSO.COM", CName: name("alice"),
 		AuthTime: now, StartTime: now, EndTime: now.Add(time.Hour)}
 	keys := pac.Keys{Server: keyOf(t, d, a, ldap.Name), KDC: keyOf(t, d, a, name("krbtgt", "CONTOSO.COM"))}
-	info := alice.LogonInfo()
+	info := alice.LogonInfo(dtyp.FiletimeOf(d.Now()))
 	change(&info, &keys)
 	p := pac.PAC{Buffers: []pac.Buffer{
 		{Type: pac.TypeLogonInfo, Data: info.Append(nil)},
@@ -151,11 +151,11 @@ func TestDomainLocalGroupsEnterAServiceTicket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if slices.Contains(alice.LogonInfo().SIDs(), local) {
+	if slices.Contains(alice.LogonInfo(dtyp.FiletimeOf(d.Now())).SIDs(), local) {
 		t.Error("a domain-local group is in the TGT")
 	}
 	for _, uncompressed := range []bool{false, true, false} {
-		b, err := a.ServiceLogonInfo(t.Context(), alice.Buffers().LogonInfo, uncompressed)
+		b, err := a.ServiceLogonInfo(t.Context(), alice.Buffers(dtyp.FiletimeOf(d.Now())).LogonInfo, uncompressed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestDomainLocalGroupsEnterAServiceTicket(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	foreign := alice.LogonInfo()
+	foreign := alice.LogonInfo(dtyp.FiletimeOf(d.Now()))
 	foreign.LogonDomainID = dtyp.NewSID(dtyp.AuthorityNT, 21, 9, 9, 9)
 	if _, err := a.ServiceLogonInfo(t.Context(), foreign.Append(nil), false); !errors.Is(err, account.ErrTicket) {
 		t.Errorf("of another domain: %v", err)

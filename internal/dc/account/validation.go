@@ -17,20 +17,44 @@ type Buffers struct {
 	Requestor []byte // PAC_REQUESTOR
 }
 
-// Buffers are made when they are first asked for: an account that only accepts tickets
-// needs none.
-func (a *Account) Buffers() Buffers { return a.buffers() }
-
-func (a *Account) makeBuffers() Buffers {
-	upn := pac.UPNInfo{UPN: a.UPN, DNSDomain: a.domain.Realm(), Constructed: a.Constructed, SAMName: a.Name, SID: a.SID}
-	return Buffers{LogonInfo: a.LogonInfo().Append(nil), UPNInfo: upn.Append(nil), Requestor: a.SID.Bytes()}
+// madeBuffers are buffers with the time that they say the password was set at.
+type madeBuffers struct {
+	Buffers
+	passwordSet dtyp.Filetime
 }
 
-// LogonInfo is what a TGT says of the account: [MS-KILE] 3.3.5.6.4.1.
-func (a *Account) LogonInfo() pac.LogonInfo {
+// Buffers are made when they are first asked for: an account that only accepts tickets
+// needs none. Those of a gMSA are made anew with each of its passwords.
+func (a *Account) Buffers(now dtyp.Filetime) Buffers {
+	set := a.passwordSet(now)
+	if b := a.buffers.Load(); b != nil && b.passwordSet == set {
+		return b.Buffers
+	}
+	upn := pac.UPNInfo{UPN: a.UPN, DNSDomain: a.domain.Realm(), Constructed: a.Constructed, SAMName: a.Name, SID: a.SID}
+	b := Buffers{LogonInfo: a.LogonInfo(now).Append(nil), UPNInfo: upn.Append(nil), Requestor: a.SID.Bytes()}
+	a.buffers.Store(&madeBuffers{b, set})
+	return b
+}
+
+// passwordSet is when the password in force at now was set. That of a gMSA is not stored:
+// it follows from the timeline, as the attribute pwdLastSet does that the directory shows.
+func (a *Account) passwordSet(now dtyp.Filetime) dtyp.Filetime {
+	if a.timeline == nil {
+		return a.PasswordSet
+	}
+	p, err := a.timeline.At(now)
+	if err != nil {
+		return a.PasswordSet
+	}
+	return max(p.Start, a.created)
+}
+
+// LogonInfo is what a TGT says of the account at now: [MS-KILE] 3.3.5.6.4.1.
+func (a *Account) LogonInfo(now dtyp.Filetime) pac.LogonInfo {
+	set := a.passwordSet(now)
 	l := pac.LogonInfo{
 		LogoffTime: dtyp.Never, KickOffTime: dtyp.Never,
-		PasswordLastSet: a.PasswordSet, PasswordCanChange: a.PasswordSet, PasswordMustChange: dtyp.Never,
+		PasswordLastSet: set, PasswordCanChange: set, PasswordMustChange: dtyp.Never,
 		EffectiveName: a.Name, FullName: a.DisplayName, LogonScript: a.profile.scriptPath,
 		ProfilePath: a.profile.path, HomeDirectory: a.profile.homeDirectory, HomeDirectoryDrive: a.profile.homeDrive,
 		UserID: a.SID.RID(), PrimaryGroupID: a.PrimaryGroup, UserFlags: pac.ExtraSIDsPresent,
@@ -41,11 +65,11 @@ func (a *Account) LogonInfo() pac.LogonInfo {
 	if a.Expires != 0 {
 		l.LogoffTime, l.KickOffTime = min(a.Expires, dtyp.Never), min(a.Expires, dtyp.Never)
 	}
-	if a.PasswordSet != 0 {
-		l.PasswordCanChange = a.PasswordSet.Add(a.Policy.MinAge)
+	if set != 0 {
+		l.PasswordCanChange = set.Add(a.Policy.MinAge)
 	}
 	if t := a.PasswordExpires(); !t.IsZero() {
-		l.PasswordMustChange = passwordMustChange(a.PasswordSet, t)
+		l.PasswordMustChange = passwordMustChange(set, t)
 	}
 	for _, rid := range a.Groups {
 		l.Groups = append(l.Groups, pac.Group{RID: rid, Attributes: pac.GroupDefault})

@@ -12,6 +12,8 @@ import (
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/dc/account"
 	"github.com/opengmsa/opengmsa/internal/dc/dctest"
+	"github.com/opengmsa/opengmsa/internal/dc/directory"
+	"github.com/opengmsa/opengmsa/internal/dc/kds"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
 	"github.com/opengmsa/opengmsa/krb5/pac"
@@ -678,6 +680,47 @@ func TestLockoutAndLimits(t *testing.T) {
 	f.expect("later", f.asRequest(alice, f.key(alice), nil), 0)
 	if !strings.Contains(f.events(), `CONTOSO\alice 24 KDC_ERR_PREAUTH_FAILED`) {
 		t.Error("wrong passwords are not in the audit log")
+	}
+}
+
+// TestAGMSAsPasswordWasSet, says its PAC, when it began ([MS-PAC] 2.5): with the account, and
+// then with each period, which no row of the directory says.
+func TestAGMSAsPasswordWasSet(t *testing.T) {
+	f := newForger(t, nil)
+	name := krb5.NewName(krb5.NamePrincipal, "webapp01$")
+	created := f.Now()
+	told := func() pac.LogonInfo {
+		p, err := pac.Extract(f.inside(f.logOn(name, nil), f.key(f.server.tgs)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := p.LogonInfo()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	if got := told(); got.PasswordLastSet != dtyp.FiletimeOf(created) || got.PasswordMustChange != dtyp.Never {
+		t.Errorf("of a new account: set at %v, to be changed by %v; it was made at %v", got.PasswordLastSet, got.PasswordMustChange, created)
+	}
+	f.Clock.Advance(31 * 24 * time.Hour)
+	var period kds.Period
+	err := f.View(t.Context(), func(r *directory.Reader) error {
+		acct, err := f.accounts.Client(t.Context(), name)
+		if err != nil {
+			return err
+		}
+		timeline, err := r.Timeline(acct.GUID)
+		if err == nil {
+			period, err = timeline.At(dtyp.FiletimeOf(f.Now()))
+		}
+		return err
+	})
+	if err != nil || period.KVNO != 2 {
+		t.Fatalf("%+v, %v", period, err)
+	}
+	if got := told(); got.PasswordLastSet != period.Start {
+		t.Errorf("of the second password: %v, want %v", got.PasswordLastSet, period.Start)
 	}
 }
 

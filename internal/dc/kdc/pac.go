@@ -37,7 +37,7 @@ const clientInfoOverhead = 10
 // can be held against the directory.
 func (x *exchange) initialPAC(client, server *account.Account, part *krb5.EncTicketPart) (*pac.PAC, error) {
 	asked := x.pacRequest()
-	b := client.Buffers()
+	b := client.Buffers(x.filetime())
 	if x.isTGS(server) {
 		p := &pac.PAC{Buffers: make([]pac.Buffer, 0, 8)}
 		if asked != 0 {

@@ -248,7 +248,7 @@ func (x *exchange) nextPAC(shown *shownTicket, client, server *account.Account, 
 	info, hasInfo := shown.pac.Find(pac.TypeLogonInfo)
 	upn, hasUPN := shown.pac.Find(pac.TypeUPNInfo)
 	if !hasInfo || !hasUPN {
-		b := client.Buffers()
+		b := client.Buffers(x.filetime())
 		info, upn = b.LogonInfo, b.UPNInfo
 	}
 	return x.servicePAC(server, part, asked, info, upn)

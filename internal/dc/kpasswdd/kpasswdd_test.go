@@ -157,7 +157,7 @@ func (c *client) build(t testing.TB, s *service) []byte {
 	part := krb5.EncTicketPart{Flags: c.flags, Key: krb5.KeyOf(c.session), CRealm: realm, CName: name,
 		AuthTime: now.Add(-c.authAge), StartTime: now, EndTime: now.Add(5 * time.Minute)}
 	p := pac.PAC{Buffers: []pac.Buffer{
-		{Type: pac.TypeLogonInfo, Data: acct.Buffers().LogonInfo},
+		{Type: pac.TypeLogonInfo, Data: acct.Buffers(dtyp.FiletimeOf(now)).LogonInfo},
 		{Type: pac.TypeClientInfo, Data: pac.ClientInfo{ID: dtyp.FiletimeOf(part.AuthTime), Name: c.name}.Append(nil)},
 	}}
 	key := s.keyOf(t, c.server)
