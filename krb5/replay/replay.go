@@ -65,7 +65,10 @@ func (e Entry) key() key {
 // It keeps two generations. Each lives one window as the young one, which takes
 // what is new, and one more as the old one, which is only asked: so an entry is
 // remembered for at least one window and at most two, and forgetting costs
-// nothing per entry.
+// nothing per entry. Of what it has forgotten it knows the latest time, and takes
+// no authenticator that is as old. While a clock runs forward, none that is in time
+// is; but when it jumped ahead and was set right, what came before the jump is in
+// time again.
 type Cache struct {
 	window time.Duration
 	max    int // entries of one generation of one shard
@@ -76,7 +79,14 @@ type shard struct {
 	mu sync.Mutex
 	// All are guarded by mu.
 	since      time.Time // when the young generation began
-	young, old map[key]struct{}
+	young, old generation
+	forgotten  time.Time // the latest of the authenticators that were forgotten
+}
+
+// generation is what came within one window.
+type generation struct {
+	seen   map[key]struct{}
+	latest time.Time // of the authenticators
 }
 
 // New makes a cache that remembers for at least window, and at most about
@@ -100,34 +110,63 @@ func (c *Cache) Seen(now time.Time, e Entry) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.age(now, c.window)
-	if _, ok := s.young[k]; ok {
+	if _, ok := s.young.seen[k]; ok {
 		return true, nil
 	}
-	if _, ok := s.old[k]; ok {
+	if _, ok := s.old.seen[k]; ok {
 		return true, nil
 	}
-	if len(s.young) >= c.max {
+	at := e.CTime.Add(time.Duration(e.CUsec) * time.Microsecond)
+	if !at.After(s.forgotten) {
+		return true, nil
+	}
+	if len(s.young.seen) >= c.max {
 		return false, ErrFull
 	}
-	s.young[k] = struct{}{}
+	s.young.add(k, at)
 	return false, nil
+}
+
+func (g *generation) add(k key, at time.Time) {
+	if g.seen == nil {
+		g.seen = map[key]struct{}{}
+	}
+	g.seen[k] = struct{}{}
+	if at.After(g.latest) {
+		g.latest = at
+	}
 }
 
 // age turns generations over. A clock that was set back keeps all entries, so
 // that nothing seen is forgotten, and begins a new window.
 func (s *shard) age(now time.Time, window time.Duration) {
 	switch elapsed := now.Sub(s.since); {
-	case s.young == nil:
-		s.young, s.old, s.since = map[key]struct{}{}, map[key]struct{}{}, now
 	case elapsed < 0:
-		s.since = now
+	case elapsed < window:
+		return
+	case s.old.inTime(now, window) || elapsed >= 2*window && s.young.inTime(now, window):
 	case elapsed >= 2*window:
-		clear(s.young)
-		clear(s.old)
-		s.since = now
-	case elapsed >= window:
+		s.forget(&s.young, now)
+		s.forget(&s.old, now)
+	default:
+		s.forget(&s.old, now)
 		s.young, s.old = s.old, s.young
-		clear(s.young)
-		s.since = now
 	}
+	s.since = now
+}
+
+// inTime reports whether a generation that would be forgotten has authenticators that
+// are still in time, or soon will be: they came while the clock was a little ahead.
+// What came while it was far ahead is not waited for.
+func (g *generation) inTime(now time.Time, window time.Duration) bool {
+	return g.latest.After(now.Add(-window/2)) && !g.latest.After(now.Add(2*window))
+}
+
+// forget empties a generation.
+func (s *shard) forget(g *generation, now time.Time) {
+	if g.latest.After(s.forgotten) && !g.latest.After(now) {
+		s.forgotten = g.latest
+	}
+	clear(g.seen)
+	g.latest = time.Time{}
 }

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,8 +42,11 @@ func TestSeenForAWindowAtLeast(t *testing.T) {
 			t.Errorf("entry %d was forgotten within the window", i)
 		}
 	}
-	if seen(t, c, start.Add(time.Hour), entry(3)) {
-		t.Error("an entry was remembered for an hour")
+	later := entry(3)
+	later.CTime = start.Add(time.Hour)
+	s := &c.shard[later.key()[0]%shards]
+	if seen(t, c, later.CTime, later) || len(s.young.seen) != 1 || len(s.old.seen) != 0 {
+		t.Errorf("an hour later %d and %d entries are remembered", len(s.young.seen), len(s.old.seen))
 	}
 }
 
@@ -82,6 +86,57 @@ func TestClockSetBackForgetsNothing(t *testing.T) {
 	}
 	if seen(t, c, start.Add(-23*time.Hour), entry(1)) {
 		t.Error("remembered for an hour")
+	}
+}
+
+// TestClockThatJumpedAhead: what was seen before a jump, and forgotten in it, is not taken
+// for new when the clock is set right and it is in time again. Others are.
+func TestClockThatJumpedAhead(t *testing.T) {
+	const window = 10 * time.Minute
+	for _, jump := range []time.Duration{window + time.Second, 2*window + time.Second, 365 * 24 * time.Hour} {
+		c := New(window, 0)
+		at := func(at time.Time, n int) Entry {
+			e := entry(n)
+			e.CTime = at
+			return e
+		}
+		seen(t, c, start, at(start, 1))
+		for _, ahead := range []time.Time{start.Add(jump), start.Add(jump + window)} {
+			for n := range 1000 { // in every shard
+				if seen(t, c, ahead, at(ahead, n)) {
+					t.Fatalf("%v ahead: a new one is refused", ahead.Sub(start))
+				}
+			}
+		}
+		back := start.Add(time.Minute)
+		if !seen(t, c, back, at(start, 1)) {
+			t.Errorf("%v ahead and back: a replay is taken", jump)
+		}
+		for n := range 1000 {
+			if later := back.Add(time.Duration(n) * time.Minute); seen(t, c, later, at(later, n)) {
+				t.Fatalf("%v ahead and back: %v later a new one is refused", jump, later.Sub(back))
+			}
+		}
+	}
+}
+
+// TestNoneThatIsNewIsRefused while the clock runs forward, however far the clocks of clients
+// may be off.
+func TestNoneThatIsNewIsRefused(t *testing.T) {
+	const window = 10 * time.Minute
+	c := New(window, 0)
+	r := rand.New(rand.NewPCG(1, 2))
+	now := start
+	for n := range 200_000 {
+		e := entry(n)
+		e.CTime = now.Add(time.Duration(r.Int64N(int64(window))) - window/2)
+		if seen(t, c, now, e) {
+			t.Fatalf("%v after the start: one of %v ago is refused", now.Sub(start), now.Sub(e.CTime))
+		}
+		now = now.Add(time.Duration(r.Int64N(int64(time.Second))))
+		if n%1000 == 0 {
+			now = now.Add(time.Duration(r.Int64N(int64(3 * window))))
+		}
 	}
 }
 

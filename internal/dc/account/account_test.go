@@ -490,6 +490,59 @@ func TestLockout(t *testing.T) {
 	expect("Administrator is not locked", bind("Administrator", dctest.AdminPassword), 0)
 }
 
+// TestLockoutWhileTheClockJumps: a jump ahead unlocks as the passing of that time does; once
+// the clock is set right, an account that was locked is so again, and one that was locked
+// in the jump stays so until somebody unlocks it. Guesses count on across jumps.
+func TestLockoutWhileTheClockJumps(t *testing.T) {
+	d, a := domain(t)
+	policy(t, d, map[string]string{"lockoutThreshold": "3", "lockoutDuration": "-18000000000", "lockOutObservationWindow": "-18000000000"})
+	d.Insert(t, dctest.Object{Class: "user", Name: "bob", Password: password})
+	bind := func(what, who, password string, want uint32) {
+		t.Helper()
+		_, err := a.Bind(t.Context(), who+"@contoso.com", secret.Copy([]byte(password)), peer)
+		if e, ok := errors.AsType[*account.LogonError](err); ok != (want != 0) || ok && e.LDAPData() != want {
+			t.Fatalf("%s: %v, want data %x", what, err, want)
+		}
+	}
+	const day = 24 * time.Hour
+	wrong := func(who string, times int) {
+		t.Helper()
+		for range times {
+			bind("a guess", who, "Wrong-1", 0x52e)
+		}
+	}
+	wrong("alice", 3)
+	bind("locked", "alice", password, 0x775)
+	d.Clock.Advance(-day)
+	bind("a day back", "alice", password, 0x775)
+	d.Clock.Advance(2 * day)
+	wrong("bob", 2)
+	d.Clock.Advance(-day)
+	bind("ahead and back, nothing asked", "alice", password, 0x775)
+	wrong("bob", 1)
+	bind("two guesses ahead and one of now", "bob", password, 0x775)
+	if err := a.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.Put(t, "bob", "lockoutTime", "0")
+	bind("unlocked", "bob", password, 0)
+
+	d.Clock.Advance(day)
+	wrong("bob", 3)
+	bind("locked ahead", "bob", password, 0x775)
+	bind("a day later", "alice", password, 0)
+	d.Clock.Advance(-day)
+	bind("locked ahead, and back", "bob", password, 0x775)
+	if err := a.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.Clock.Advance(time.Hour)
+	bind("an hour after that", "bob", password, 0x775)
+	d.Put(t, "bob", "lockoutTime", "0")
+	bind("unlocked again", "bob", password, 0)
+	bind("who logged on ahead", "alice", password, 0)
+}
+
 func policy(t *testing.T, d *dctest.Domain, values map[string]string) {
 	t.Helper()
 	err := d.Update(t.Context(), func(w *directory.Writer) error {
