@@ -224,7 +224,7 @@ func TestEveryReportCanBeJSON(t *testing.T) {
 		"gmsa agent serve", "gmsa agent reload", "gmsa lease remove", "gmsa run", "gmsa completion", "gmsa help",
 		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet", "gmsa man", "gmsa oci-runtime",
 		"gmsa demo idle", "gmsa demo site", "gmsa demo visit",
-		"gmsa dc export-keytab", "gmsa dc rekey", "gmsa dc serve",
+		"gmsa dc export-keytab", "gmsa dc rekey", "gmsa dc rotate-keys", "gmsa dc serve",
 	}
 	for _, c := range commands((&app{}).root()) {
 		if c.HasSubCommands() || slices.Contains(quiet, c.CommandPath()) {

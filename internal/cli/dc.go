@@ -49,7 +49,7 @@ Service of a domain of your own, in one process and one data directory.`,
   gmsa dc serve --data ./dc --port-offset 10000
   gmsa dc status --data ./dc`,
 	}
-	c.AddCommand(a.dcInit(), a.dcServe(), a.dcStatus(), a.dcExportKeytab(), a.dcRekey(), a.dcAudit())
+	c.AddCommand(a.dcInit(), a.dcServe(), a.dcStatus(), a.dcExportKeytab(), a.dcRekey(), a.dcRotateKeys(), a.dcAudit())
 	return c
 }
 
@@ -496,6 +496,53 @@ encrypts the keys of the store under it. The controller must not run meanwhile.`
 	c.Flags().StringVar(&next, "new-key-file", "", "file with the next key; it is made if it does not exist (required)")
 	_ = c.MarkFlagRequired("new-key-file")
 	return c
+}
+
+func (a *app) dcRotateKeys() *cobra.Command {
+	var o dataOptions
+	var force bool
+	c := &cobra.Command{
+		Use:     "rotate-keys [krbtgt|controller]",
+		Aliases: []string{"rotate-krbtgt"},
+		Short:   "Give krbtgt, or the controller itself, new keys",
+		Long: `rotate-keys gives krbtgt new random keys, in which tickets are encrypted and signed from
+now on; with "controller" it does so for the account of the controller itself, for
+whose keys tickets for LDAP are. Nothing does it by itself. It runs beside a
+controller that serves and tells the audit log.
+
+Tickets under the keys before stay good until they end, and those under the keys before
+these do not: so a second rotation is refused until such tickets have ended, 10 hours
+later by default. After krbtgt's keys were stolen rotate them twice, the second time
+with --force if no ticket shall outlive it; all clients then log on anew.`,
+		Example: `  gmsa dc rotate-keys
+  gmsa dc rotate-keys controller --data ./dc`,
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{string(dc.OwnerKrbtgt), string(dc.OwnerController)},
+		RunE: func(c *cobra.Command, args []string) error {
+			owner := dc.OwnerKrbtgt
+			if len(args) > 0 {
+				owner = dc.KeyOwner(args[0])
+			}
+			return a.rotateKeys(c.Context(), o, owner, force)
+		},
+	}
+	o.add(c)
+	c.Flags().BoolVar(&force, "force", false, "although tickets that are in use end with it")
+	return c
+}
+
+func (a *app) rotateKeys(ctx context.Context, o dataOptions, owner dc.KeyOwner, force bool) error {
+	r, err := a.data(o).RotateKeys(ctx, dc.Config{Log: quietLog(), Now: a.env.Now}, owner, force)
+	if err != nil {
+		return a.dcFailure(o, err)
+	}
+	until := r.Until.UTC().Format(time.RFC3339)
+	if !r.Done {
+		return failure(Failed, fmt.Errorf("tickets can be alive until %s that a rotation of %s would end", until, r.Account)).
+			hint("wait until then").hint("or end them: --force")
+	}
+	_, err = fmt.Fprintf(a.env.Stdout, "%s has keys of version %d; tickets under those before are good until %s\n", r.Account, r.KVNO, until)
+	return err
 }
 
 // auditOptions are the flags of gmsa dc audit.

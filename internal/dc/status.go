@@ -57,6 +57,7 @@ func (c *Controller) Status(ctx context.Context) (Status, error) {
 const (
 	methodStatus = "status"
 	methodExport = "export-keytab"
+	methodRotate = "rotate-keys"
 )
 
 // handle answers the control socket.
@@ -71,6 +72,8 @@ func (c *Controller) handle(ctx context.Context, r control.Request) (any, error)
 		}
 		s, err := c.ExportKeytab(ctx, principals)
 		return s.Reveal(), err
+	case methodRotate:
+		return c.rotateKeys(ctx, r.Params)
 	}
 	return nil, fmt.Errorf("no method %q", r.Method)
 }

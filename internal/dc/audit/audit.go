@@ -28,6 +28,7 @@ const (
 	KindRename              Kind = "rename"
 	KindPassword            Kind = "password"        // a password was set or changed
 	KindRotate              Kind = "rotate"          // a gMSA's password was ended early
+	KindRotateKeys          Kind = "rotate keys"     // krbtgt or the controller has new keys
 	KindExport              Kind = "export"          // keys were written to a keytab
 	KindReaders             Kind = "managed readers" // who may read a gMSA's password was changed: counts as reading it
 )

@@ -51,6 +51,9 @@ func (p Policy) Validate() error {
 	return errors.Join(faults...)
 }
 
+// TicketLifetime is MaxTicketAge, or what it stands for.
+func (p Policy) TicketLifetime() time.Duration { return p.withDefaults().MaxTicketAge }
+
 func (p Policy) withDefaults() Policy {
 	orDuration(&p.MaxTicketAge, 10*time.Hour)
 	orDuration(&p.MaxRenewAge, max(7*24*time.Hour, p.MaxTicketAge))
