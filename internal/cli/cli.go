@@ -132,6 +132,7 @@ Exit codes:
 		a.dc(),
 		a.demo(),
 		a.run(),
+		a.docker(),
 		a.version(),
 		a.completion(),
 		a.man(),

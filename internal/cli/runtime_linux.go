@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,8 @@ type runtimeOptions struct {
 	config      string
 	dryRun, yes bool
 	pods        bool
+	shim        string
+	services    bool
 }
 
 const engineArgument = "{docker | podman | containerd | crio}"
@@ -49,6 +52,7 @@ as they are, and to install again is safe. The engine is not restarted.
 An engine that would start a container without its identity is refused: what decides is the
 configuration that is in effect, and not a version.`,
 		Example: `  gmsa runtime install docker --dry-run
+  gmsa runtime install docker --shim
   gmsa runtime install containerd --yes && systemctl restart containerd`,
 		RunE: func(c *cobra.Command, args []string) error {
 			options, err := o.options()
@@ -64,6 +68,9 @@ configuration that is in effect, and not a version.`,
 		},
 	}
 	o.addFlags(c)
+	c.Flags().StringVar(&o.shim, "shim", "", "put a docker into this directory of PATH that knows --security-opt credentialspec=…")
+	c.Flags().Lookup("shim").NoOptDefVal = "/usr/local/bin"
+	c.Flags().BoolVar(&o.services, "services", false, "give docker's services identities, by its default runtime")
 	addConfigFlag(c, &o.config)
 	c.Flags().BoolVar(&o.pods, "pods", false, "containerd: pods get their identity by the annotation dev.gmsa.credentialspec too")
 	return c
@@ -120,7 +127,12 @@ func (o *runtimeOptions) options() (engine.Options, error) {
 	if err != nil {
 		return engine.Options{}, err
 	}
-	e := engine.Options{Program: program, Hook: cfg.Containers.Hook, Socket: cfg.Containers.HookSocket, CDIDirectory: cfg.Containers.CDIDirectory, Pods: o.pods}
+	e := engine.Options{Program: program, Hook: cfg.Containers.Hook, Socket: cfg.Containers.HookSocket, CDIDirectory: cfg.Containers.CDIDirectory, Pods: o.pods, Services: o.services}
+	if o.shim != "" {
+		if e.Shim, err = filepath.Abs(filepath.Join(o.shim, "docker")); err != nil {
+			return engine.Options{}, err
+		}
+	}
 	if o.config != config.DefaultPath {
 		e.AgentConfig = o.config
 	}

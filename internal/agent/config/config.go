@@ -104,6 +104,9 @@ type Containers struct {
 	// NRISocket is where containerd and CRI-O wait for plug-ins that give pods their
 	// identity by an annotation; "none" connects to no engine.
 	NRISocket string `yaml:"nri_socket"`
+	// NetworkService is who stands for the user "NT AUTHORITY\NETWORK SERVICE" of
+	// gmsa docker, as UID or UID:GID; empty is the image's own user.
+	NetworkService string `yaml:"network_service"`
 }
 
 // ECS is the interface of Amazon's credentials-fetcher, for the Amazon ECS agent. Its

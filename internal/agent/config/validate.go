@@ -76,6 +76,8 @@ func (c Config) Validate() error {
 	return errors.Join(f...)
 }
 
+var userIDs = regexp.MustCompile(`^([0-9]{1,10}(:[0-9]{1,10})?)?$`)
+
 func (c Containers) validate(f *faults) {
 	f.absolute("containers.hook_socket", c.HookSocket, true)
 	f.absolute("containers.hook", c.Hook, false)
@@ -84,6 +86,9 @@ func (c Containers) validate(f *faults) {
 	}
 	if c.NRISocket != "none" {
 		f.absolute("containers.nri_socket", c.NRISocket, false)
+	}
+	if !userIDs.MatchString(c.NetworkService) {
+		f.add("containers.network_service", "%q is no UID and no UID:GID", c.NetworkService)
 	}
 }
 

@@ -79,7 +79,8 @@ func (p *Plan) nameOf(i int, path string) string {
 	return path
 }
 
-func fileName(i int) string { return "compose-" + strconv.Itoa(i) + ".yaml" }
+// fileName is no path that an argument could be.
+func fileName(i int) string { return "\x00compose-" + strconv.Itoa(i) + ".yaml" }
 
 func (t Translator) absolute(path string) string {
 	if filepath.IsAbs(path) || path == "-" {
@@ -353,8 +354,10 @@ func composeRef(service *yaml.Node) (ref credspec.Ref, found bool, err error) {
 // every Compose passes on to an engine with CDI; the capability is one that it demands,
 // and means nothing.
 func (e Engine) composeIdentity(service *yaml.Node, s Spec) error {
+	restart := value(service, "restart")
+	restarts := restart != nil && restart.Value != "no"
 	switch {
-	case e.CDI:
+	case e.CDI && !(restarts && e.Runtime != ""):
 		at := service
 		for _, key := range []string{"deploy", "resources", "reservations"} {
 			next := value(at, key)
@@ -376,7 +379,7 @@ func (e Engine) composeIdentity(service *yaml.Node, s Spec) error {
 		}
 		return add(service, "volumes", scalar(s.Path+":"+lease.MountPoint+":ro"))
 	}
-	_, err := e.identity(s)
+	_, err := e.identity(s, restarts)
 	return err
 }
 

@@ -110,6 +110,7 @@ type request struct {
 	opts     []string // the values of --security-opt that are about credential specs
 	user     string   // a user of Windows
 	hostname string
+	restarts bool // the engine starts the container again by itself
 }
 
 // container translates docker run, create and exec.
@@ -125,6 +126,8 @@ func (t Translator) container(ctx context.Context, l line) (Plan, error) {
 			return t.user(l.verb, value), true
 		case name == "hostname":
 			r.hostname = value
+		case name == "restart":
+			r.restarts = value != "no"
 		}
 		return nil, false
 	})
@@ -149,7 +152,7 @@ func (t Translator) container(ctx context.Context, l line) (Plan, error) {
 		if err != nil {
 			return Plan{}, l.engineError(err)
 		}
-		identity, err := e.identity(s)
+		identity, err := e.identity(s, r.restarts)
 		if err != nil {
 			return Plan{}, err
 		}
@@ -159,10 +162,13 @@ func (t Translator) container(ctx context.Context, l line) (Plan, error) {
 	return p, nil
 }
 
-// identity are the options of docker run that give a container an identity.
-func (e Engine) identity(s Spec) ([]string, error) {
+// identity are the options of docker run that give a container an identity. An engine
+// before 28.2 does not start a container with a device again when it starts itself
+// (https://github.com/moby/moby/issues/49989): one that restarts has the runtime, where
+// there is one.
+func (e Engine) identity(s Spec, restarts bool) ([]string, error) {
 	switch {
-	case e.CDI:
+	case e.CDI && !(restarts && e.Runtime != ""):
 		return []string{"--device", cdi.Kind + "=" + s.Name}, nil
 	case e.Default:
 		return []string{"--volume", s.Path + ":" + lease.MountPoint + ":ro"}, nil
@@ -398,6 +404,26 @@ func Canonical(path string) ([]byte, error) {
 		return nil, err
 	}
 	return canonical(b)
+}
+
+// Same tells whether a file says the same as the credential spec of that name.
+func (s Specs) Same(name, path string) error {
+	found, ok := s.named(name)
+	if !ok {
+		return fmt.Errorf("this host has no credential spec %q", name)
+	}
+	have, err := Canonical(found.Path)
+	if err != nil {
+		return err
+	}
+	want, err := Canonical(path)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(have, want) {
+		return fmt.Errorf("it is another credential spec than this host's %q, %s", name, found.Path)
+	}
+	return nil
 }
 
 func canonical(b []byte) ([]byte, error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +30,6 @@ type info struct {
 	OSType, KernelVersion, OSVersion string
 	CDISpecDirs                      []string
 	Runtimes                         map[string]struct {
-		Path string   `json:"path"`
 		Args []string `json:"runtimeArgs"`
 	}
 	DefaultRuntime string
@@ -63,7 +61,7 @@ func parseInfo(text []byte) (Engine, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(i.Runtimes)) {
 		r := i.Runtimes[name]
-		if filepath.Base(r.Path) == "gmsa" && len(r.Args) > 0 && r.Args[0] == "oci-runtime" && (e.Runtime == "" || name == i.DefaultRuntime) {
+		if slices.Contains(r.Args, "oci-runtime") && (e.Runtime == "" || name == i.DefaultRuntime) {
 			e.Runtime, e.Default = name, name == i.DefaultRuntime
 		}
 	}

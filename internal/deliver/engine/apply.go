@@ -95,7 +95,11 @@ func (h Host) carryOut(ctx context.Context, changes []Change) error {
 	for _, c := range changes {
 		units = units || strings.HasPrefix(c.Path, "/etc/systemd/")
 		if c.After != nil {
-			if err := h.write(c.Path, c.After, 0o644); err != nil {
+			mode := fs.FileMode(0o644)
+			if c.Executable {
+				mode = 0o755
+			}
+			if err := h.write(c.Path, c.After, mode); err != nil {
 				return err
 			}
 			continue

@@ -3,8 +3,11 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/opengmsa/opengmsa/internal/deliver/docker"
 )
 
 const dockerConfig = "/etc/docker/daemon.json"
@@ -37,13 +40,18 @@ func (s *setup) docker(ctx context.Context) error {
 	if major >= dockerCDI {
 		err = s.dockerDevices(&c, byDefault)
 	}
-	if err == nil && !byDefault {
+	if err == nil && (!byDefault || s.o.Services) {
 		err = s.dockerRuntime(&c)
+	}
+	if err == nil && !byDefault {
 		note := "docker %d.%d knows no devices of CDI: containers get their identity by --runtime gmsa"
 		if major >= dockerCDI {
 			note = "docker %d.%d starts no container with a device again when it starts itself (https://github.com/moby/moby/issues/49989): those with --restart need --runtime gmsa"
 		}
 		s.plan.Notes = append(s.plan.Notes, fmt.Sprintf(note+", as docs/containers.md says", major, minor))
+	}
+	if err == nil && s.o.Services {
+		err = c.set(`"gmsa"`, "default-runtime")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", dockerConfig, err)
@@ -52,7 +60,27 @@ func (s *setup) docker(ctx context.Context) error {
 		s.plan.Changes = append(s.plan.Changes, c.Change)
 		s.plan.Restart = "docker"
 	}
-	return s.afterAgent("docker.service")
+	return errors.Join(s.shim(), s.afterAgent("docker.service"))
+}
+
+// shim plans a docker that stands before the engine's own client. Somebody else's
+// program is not replaced.
+func (s *setup) shim() error {
+	if s.o.Shim == "" {
+		return nil
+	}
+	before, err := s.h.read(s.o.Shim)
+	if err != nil {
+		return err
+	}
+	if before != nil && !docker.IsShim(before) {
+		return &Refusal{
+			Engine: Docker, Reason: s.o.Shim + " is a program of its own, and is not replaced",
+			Hints: []string{"--shim=DIRECTORY names another directory of PATH, in front of that one"},
+		}
+	}
+	s.plan.Changes = append(s.plan.Changes, Change{Path: s.o.Shim, Before: before, After: docker.Shim(s.o.Program), Executable: true})
+	return nil
 }
 
 func (s *setup) dockerDevices(c *jsonChange, byDefault bool) error {
@@ -85,10 +113,14 @@ func (s *setup) dockerDevices(c *jsonChange, byDefault bool) error {
 }
 
 func (s *setup) dockerRuntime(c *jsonChange) error {
-	args := []string{"oci-runtime", "runc"}
+	args := []string{"oci-runtime"}
 	if s.o.AgentConfig != "" {
-		args = []string{"oci-runtime", "--config", s.o.AgentConfig, "runc"}
+		args = append(args, "--config", s.o.AgentConfig)
 	}
+	if s.o.Services {
+		args = append(args, "--optional")
+	}
+	args = append(args, "runc")
 	text, err := json.Marshal(args)
 	if err != nil {
 		return err

@@ -38,6 +38,11 @@ type Options struct {
 	AgentConfig string
 	// Pods has containerd give pods their identity by an annotation too.
 	Pods bool
+	// Shim is where a docker is put that knows Docker's own words for credential
+	// specs; empty puts none.
+	Shim string
+	// Services has docker give its services identities: by its default runtime.
+	Services bool
 }
 
 // Host is the machine whose engines are set up. The zero value is this one.
@@ -65,6 +70,8 @@ func (r *Refusal) Error() string { return r.Engine + ": " + r.Reason }
 type Change struct {
 	Path          string
 	Before, After []byte
+	// Executable is a file that is a program.
+	Executable bool `json:",omitempty"`
 	// Edits are the settings that differ, for a file that has others too.
 	Edits []Edit
 }

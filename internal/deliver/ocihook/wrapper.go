@@ -21,9 +21,18 @@ import (
 // /run/gmsa/keytab), which the wrapper takes out. Of all that such an engine writes into config.json
 // that is what whoever starts the container can choose and its image cannot: an
 // environment, labels and a user come with images, and grant nothing (security 3).
+//
+// A swarm's service can name it by a config at /run/gmsa/NAME.json too. The config's
+// content has to be the credential spec NAME of this host, which alone counts.
 type Wrapper struct {
 	// Hook is the program gmsa-hook, and Socket where the agent waits for it.
 	Hook, Socket string
+	// Optional lets containers that name no credential spec start as they are: for a
+	// runtime that is an engine's default.
+	Optional bool
+	// Same tells whether a file is what this host has as the credential spec of that
+	// name.
+	Same func(name, path string) error
 }
 
 // ErrUnnamed is a container that names no credential spec.
@@ -46,7 +55,9 @@ func (w Wrapper) Prepare(args []string) error {
 	if err := decode(f, &config); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := w.edit(config); err != nil {
+	if err := w.edit(config); errors.Is(err, ErrUnnamed) && w.Optional {
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	b, err := json.Marshal(config)
@@ -131,7 +142,7 @@ type mount struct {
 // edit takes the mount that names a credential spec out of a configuration, and puts
 // hook and environment in.
 func (w Wrapper) edit(config map[string]json.RawMessage) error {
-	name, mounts, err := takeSpec(config["mounts"])
+	name, mounts, err := w.takeSpec(config["mounts"])
 	if err != nil {
 		return err
 	}
@@ -172,7 +183,7 @@ func (w Wrapper) edit(config map[string]json.RawMessage) error {
 }
 
 // takeSpec finds the mount that names a credential spec, and gives the other ones.
-func takeSpec(raw json.RawMessage) (name string, rest []json.RawMessage, err error) {
+func (w Wrapper) takeSpec(raw json.RawMessage) (name string, rest []json.RawMessage, err error) {
 	var all []json.RawMessage
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &all); err != nil {
@@ -184,25 +195,53 @@ func takeSpec(raw json.RawMessage) (name string, rest []json.RawMessage, err err
 		if err := json.Unmarshal(entry, &m); err != nil {
 			return "", nil, fmt.Errorf("mounts: %w", err)
 		}
-		suffix := ""
-		switch filepath.Clean(m.Destination) {
-		case lease.MountPoint + "/keytab":
-			suffix = KeytabSuffix
-		case lease.MountPoint:
-		default:
-			rest = append(rest, entry)
-			continue
-		}
-		if name != "" {
-			return "", nil, errors.New("the container names two credential specs")
-		}
-		if name, err = credspec.NameOfFile(filepath.Base(m.Source)); err != nil {
+		named, ok, err := w.specOf(m)
+		switch {
+		case err != nil:
 			return "", nil, fmt.Errorf("mount at %s: %w", m.Destination, err)
+		case !ok:
+			rest = append(rest, entry)
+		case name != "":
+			return "", nil, errors.New("the container names two credential specs")
+		default:
+			name = named
 		}
-		name += suffix
 	}
 	if name == "" {
 		return "", nil, ErrUnnamed
 	}
 	return name, rest, nil
+}
+
+// specOf is the credential spec that a mount names; not ok for a mount that has nothing
+// to do with it.
+func (w Wrapper) specOf(m mount) (name string, ok bool, err error) {
+	at, suffix := filepath.Clean(m.Destination), ""
+	file := filepath.Base(m.Source)
+	config := false
+	switch dir := filepath.Dir(at); {
+	case at == lease.MountPoint:
+	case at == lease.MountPoint+"/keytab":
+		suffix = KeytabSuffix
+	case dir == lease.MountPoint, dir == lease.MountPoint+"/keytab":
+		if dir != lease.MountPoint {
+			suffix = KeytabSuffix
+		}
+		file, config = filepath.Base(at), true
+	default:
+		return "", false, nil
+	}
+	if name, err = credspec.NameOfFile(file); err != nil {
+		return "", false, err
+	}
+	if config {
+		// What an image can bring is a volume, which is a directory.
+		if info, err := os.Lstat(m.Source); err != nil || !info.Mode().IsRegular() {
+			return "", false, errors.New("it is no config of a swarm")
+		}
+		if err := w.Same(name, m.Source); err != nil {
+			return "", false, err
+		}
+	}
+	return name + suffix, true, nil
 }
