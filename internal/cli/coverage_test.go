@@ -53,7 +53,11 @@ func coverage(t *testing.T) string {
 				}
 				code := strings.Join(slices.DeleteFunc(slices.Clone(s.script), func(x string) bool { return strings.HasPrefix(x, "#") }), "; ")
 				code = strings.ReplaceAll(strings.ReplaceAll(code, "`; ", " "), "|", `\|`)
-				rows = append(rows, row{l, fmt.Sprintf("| %s | `` %s `` | %s | TestSambaSeeds/%s |", l[2:], code, verdict, scenario)})
+				test := "TestSambaSeeds/" + scenario
+				if s.byDocker {
+					test = "TestDocker/guides"
+				}
+				rows = append(rows, row{l, fmt.Sprintf("| %s | `` %s `` | %s | %s |", l[2:], code, verdict, test)})
 			}
 		}
 	}
@@ -70,7 +74,9 @@ func coverage(t *testing.T) string {
 	b.WriteString(`# What the guides say, and what it does here
 
 Made of internal/cli/testdata/seeds by TestCoverageIsCurrent; not written by hand. A
-test runs each command through ` + "`gmsa pwsh`" + `. "Answered" means that the command exists on
+test runs each command through ` + "`gmsa pwsh`" + `, and those of docker by the shim of
+` + "`gmsa runtime install docker --shim`" + ` and Docker 20.10, where the image of the name
+is one of Linux. "Answered" means that the command exists on
 Windows alone: gmsa says what is done here instead. That Windows Server accepts the
 same over LDAP is unproven without one.
 `)

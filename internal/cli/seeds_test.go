@@ -31,6 +31,7 @@ type seed struct {
 	verdict  string   // "runs as written", "runs corrected", "answered"
 	reason   string
 	asHost   bool
+	byDocker bool // a shell runs it, with the shim
 	exit     int
 	script   []string
 	output   []string
@@ -82,6 +83,7 @@ func parseSeedHead(t *testing.T, position, head string) seed {
 	}
 	s.lines = seedLine.FindAllString(head, -1)
 	s.asHost = strings.Contains(head, " as host")
+	s.byDocker = strings.Contains(head, " by docker")
 	if _, code, ok := strings.Cut(head, " exit "); ok {
 		n, err := strconv.Atoi(code[:1])
 		if err != nil {
@@ -225,7 +227,9 @@ func testSeeds(t *testing.T, domain func(*testing.T) seedDomain) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			r := newSeedRun(t, domain(t), seedAgentHosts[filepath.Base(file)])
 			for _, s := range readSeeds(t, file) {
-				r.run(s)
+				if !s.byDocker {
+					r.run(s)
+				}
 			}
 		})
 	}

@@ -14,6 +14,8 @@ import (
 type Docker struct {
 	t   testing.TB
 	dir string // for archives, where the client reads them
+	// Host is what DOCKER_HOST is for a client on this machine; empty for a [Machine]'s.
+	Host string
 	// client runs a command of Debian's docker.
 	client func(args ...string) (string, error)
 	// Daemon is that of a [Machine], nil for this machine's.
@@ -30,6 +32,24 @@ type Runtime struct {
 // name. Each of edits changes its daemon.json.
 func NewDocker(t testing.TB, runtimes map[string]Runtime, edits ...func(daemon map[string]any)) *Docker {
 	t.Helper()
+	return startDocker(t, nil, runtimes, edits)
+}
+
+// NewSwarm is NewDocker for a swarm of one node, with a network of its own: a swarm makes
+// bridges.
+func NewSwarm(t testing.TB, runtimes map[string]Runtime, edits ...func(daemon map[string]any)) *Docker {
+	t.Helper()
+	Need(t, "unshare", "ip")
+	d := startDocker(t, []string{"unshare", "--net", "sh", "-c", `ip link set lo up && exec "$@"`, "sh"}, runtimes, edits)
+	if out, err := d.Run("swarm", "init", "--advertise-addr", "127.0.0.1"); err != nil {
+		t.Fatalf("lab: %v\n%s", err, out)
+	}
+	return d
+}
+
+// startDocker starts dockerd behind another program.
+func startDocker(t testing.TB, before []string, runtimes map[string]Runtime, edits []func(daemon map[string]any)) *Docker {
+	t.Helper()
 	Need(t, "users", "dockerd", "runc", "containerd", "tar", "ldd")
 	dir, err := os.MkdirTemp("", "gmsa-docker-")
 	if err == nil {
@@ -39,12 +59,17 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime, edits ...func(daemon m
 		t.Fatalf("lab: %v", err)
 	}
 	t.Cleanup(func() {
-		// dockerd leaves the network namespace of --network host mounted.
-		_ = syscall.Unmount(filepath.Join(dir, "exec", "netns", "default"), syscall.MNT_DETACH)
+		// dockerd leaves network namespaces mounted, and a swarm's configs.
+		for _, pattern := range []string{"exec/netns/*", "data/containers/*/mounts/*"} {
+			left, _ := filepath.Glob(filepath.Join(dir, pattern))
+			for _, path := range left {
+				_ = syscall.Unmount(path, syscall.MNT_DETACH)
+			}
+		}
 		os.RemoveAll(dir)
 	})
 	host := "unix://" + filepath.Join(dir, "docker.sock")
-	d := &Docker{t: t, dir: dir, client: func(args ...string) (string, error) {
+	d := &Docker{t: t, dir: dir, Host: host, client: func(args ...string) (string, error) {
 		return run(nil, "", "docker", append([]string{"--host", host}, args...)...)
 	}}
 	daemonJSON := map[string]any{
@@ -65,7 +90,7 @@ func NewDocker(t testing.TB, runtimes map[string]Runtime, edits ...func(daemon m
 	if err != nil {
 		t.Fatalf("lab: %v", err)
 	}
-	daemon := StartDaemon(t, nil, "dockerd", "--config-file", filepath.Join(dir, "daemon.json"))
+	daemon := StartDaemon(t, nil, append(before, "dockerd", "--config-file", filepath.Join(dir, "daemon.json"))...)
 	d.await(daemon)
 	return d
 }

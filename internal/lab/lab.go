@@ -83,6 +83,7 @@ var packages = map[string]string{
 	"slapadd":         "slapd",
 	"slapd":           "slapd",
 	"slappasswd":      "slapd",
+	"script":          "bsdutils",
 	"setsid":          "util-linux",
 	"ssh":             "openssh-client",
 	"strace":          "strace",

@@ -15,9 +15,15 @@ import (
 const shimMark = "# Written by gmsa runtime install; gmsa runtime uninstall docker removes it."
 
 // Shim is a program to be called docker, in a directory of PATH in front of the client's
-// own, that hands its command line to gmsa docker.
-func Shim(program string) []byte {
-	return fmt.Appendf(nil, "#!/bin/sh\n%s\nexec '%s' docker -- \"$@\"\n", shimMark, strings.ReplaceAll(program, "'", `'\''`))
+// own, that hands its command line to gmsa docker. AgentConfig is the agent's
+// configuration, empty where it is at its usual place.
+func Shim(program, agentConfig string) []byte {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	option := ""
+	if agentConfig != "" {
+		option = " --agent-config " + quote(agentConfig)
+	}
+	return fmt.Appendf(nil, "#!/bin/sh\n%s\nexec %s docker%s -- \"$@\"\n", shimMark, quote(program), option)
 }
 
 // IsShim tells a shim from other programs.

@@ -3,7 +3,6 @@ package docker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -288,7 +287,7 @@ func TestTheRealClient(t *testing.T) {
 		}
 		return filepath.Dir(path)
 	}
-	shim, another := program("shim", string(Shim("/usr/bin/gmsa")), 0o755), program("another", string(Shim("/opt/it's/gmsa")), 0o755)
+	shim, another := program("shim", string(Shim("/usr/bin/gmsa", "")), 0o755), program("another", string(Shim("/opt/it's/gmsa", "/x")), 0o755)
 	self, file := program("self", "self", 0o755), program("file", "no program", 0o644)
 	client := program("client", "#!/bin/sh\nexit 0\n", 0o755)
 	link := filepath.Join(dir, "link")

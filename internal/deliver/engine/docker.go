@@ -79,7 +79,7 @@ func (s *setup) shim() error {
 			Hints: []string{"--shim=DIRECTORY names another directory of PATH, in front of that one"},
 		}
 	}
-	s.plan.Changes = append(s.plan.Changes, Change{Path: s.o.Shim, Before: before, After: docker.Shim(s.o.Program), Executable: true})
+	s.plan.Changes = append(s.plan.Changes, Change{Path: s.o.Shim, Before: before, After: docker.Shim(s.o.Program, s.o.AgentConfig), Executable: true})
 	return nil
 }
 
