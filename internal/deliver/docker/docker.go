@@ -171,9 +171,9 @@ func (e Engine) identity(s Spec, restarts bool) ([]string, error) {
 	case e.CDI && !(restarts && e.Runtime != ""):
 		return []string{"--device", cdi.Kind + "=" + s.Name}, nil
 	case e.Default:
-		return []string{"--volume", s.Path + ":" + lease.MountPoint + ":ro"}, nil
+		return []string{"--mount", s.mount()}, nil
 	case e.Runtime != "":
-		return []string{"--runtime", e.Runtime, "--volume", s.Path + ":" + lease.MountPoint + ":ro"}, nil
+		return []string{"--runtime", e.Runtime, "--mount", s.mount()}, nil
 	}
 	return nil, &Error{
 		Status: statusEngine, Err: errors.New("this engine knows neither devices of CDI nor a runtime of gmsa: it would start the container without its identity"),
@@ -299,7 +299,7 @@ func (t Translator) mounts(e Engine, value string, update bool) ([]string, error
 	if err != nil {
 		return nil, &Error{Status: statusOther, Err: err}
 	}
-	return append(args, mount, "type=bind,source="+s.Path+",target="+lease.MountPoint+",readonly"), nil
+	return append(args, mount, s.mount()), nil
 }
 
 // ConfigTarget is where a swarm's config of this name names a credential spec to the
@@ -324,6 +324,11 @@ type Specs struct {
 // Spec is a credential spec that was found.
 type Spec struct {
 	Name, Path string
+}
+
+// mount is the mount that names the spec to the runtime.
+func (s Spec) mount() string {
+	return "type=bind,source=" + s.Path + ",target=" + lease.MountPoint + ",readonly"
 }
 
 // find looks a reference up. Its errors are the engine's.

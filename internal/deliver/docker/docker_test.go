@@ -49,7 +49,7 @@ const networkService = `NT AUTHORITY\NETWORK SERVICE`
 func TestTranslate(t *testing.T) {
 	const cred = "credentialspec=file://contoso_webapp01.json"
 	device := []string{"--device", "gmsa.dev/credentialspec=contoso_webapp01"}
-	volume := []string{"--volume", "DIR/contoso_webapp01.JSON:/run/gmsa:ro"}
+	volume := []string{"--mount", "type=bind,source=DIR/contoso_webapp01.JSON,target=/run/gmsa,readonly"}
 	for name, c := range map[string]struct {
 		engine Engine
 		args   []string

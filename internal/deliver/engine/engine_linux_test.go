@@ -102,6 +102,35 @@ func (h *host) files(t *testing.T) string {
 	return b.String()
 }
 
+// A docker that knows credential specs is put where there is none, and services get the
+// default runtime.
+func TestAShimAndServices(t *testing.T) {
+	h := newHost(t)
+	h.prints = map[string]string{"dockerd --version": "Docker version 26.1.5+dfsg1, build 411e817"}
+	before := h.files(t)
+	h.options.Shim, h.options.Services = "/usr/local/bin/docker", true
+	diff := h.install(t, Docker)
+	for _, want := range []string{"+++ /usr/local/bin/docker\n", "+exec '/usr/bin/gmsa' docker -- \"$@\"\n", `"runtimeArgs": ["oci-runtime","--optional","runc"]`, `"default-runtime": "gmsa"`, `"cdi": true`} {
+		if !strings.Contains(diff, want) {
+			t.Errorf("no %q in:\n%s", want, diff)
+		}
+	}
+	if info, err := os.Stat(h.Root + h.options.Shim); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the shim: %v, %v", info.Mode(), err)
+	}
+	if again := h.install(t, Docker); again != "" {
+		t.Errorf("to install again changes:\n%s", again)
+	}
+	h.uninstall(t, Docker)
+	if after := h.files(t); after != before {
+		t.Errorf("after uninstall:\n%s\nbefore install:\n%s", after, before)
+	}
+	h.put(t, h.options.Shim, "\x7fELF")
+	if _, err := h.Plan(t.Context(), Docker, h.options); err == nil || !strings.Contains(err.Error(), "is not replaced") {
+		t.Errorf("another program in its place: %v", err)
+	}
+}
+
 func TestInstallIsUndoneExactly(t *testing.T) {
 	for name, c := range map[string]struct {
 		engine  string
