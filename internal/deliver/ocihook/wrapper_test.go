@@ -95,6 +95,45 @@ func TestTheWrapperWantsOneCredentialSpec(t *testing.T) {
 	}
 }
 
+// A default runtime leaves other containers as they are, but a service's config names a
+// credential spec of this host, or fails the start.
+func TestTheWrapperAsADefaultRuntime(t *testing.T) {
+	dir := t.TempDir()
+	bundle, file := filepath.Join(dir, "config.json"), filepath.Join(dir, "config")
+	w := Wrapper{Hook: "/gmsa-hook", Optional: true, Same: func(name, path string) error {
+		if name != "contoso_webapp01" || path != file {
+			return errors.New("another")
+		}
+		return nil
+	}}
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mount, want := range map[string]struct{ spec, fails string }{
+		`{"destination":"/etc/hosts","source":"/h"}`:                                       {},
+		`{"destination":"/run/gmsa/contoso_webapp01.json","source":"` + file + `"}`:        {spec: `"contoso_webapp01"`},
+		`{"destination":"/run/gmsa/keytab/contoso_webapp01.json","source":"` + file + `"}`: {spec: `"contoso_webapp01:keytab"`},
+		`{"destination":"/run/gmsa/contoso_webapp02.json","source":"` + file + `"}`:        {fails: "another"},
+		`{"destination":"/run/gmsa/contoso_webapp01.json","source":"` + dir + `"}`:         {fails: "no config of a swarm"},
+		`{"destination":"/run/gmsa/x","source":"` + file + `"}`:                            {fails: "extension"},
+	} {
+		text := `{"mounts":[` + mount + `]}`
+		if err := os.WriteFile(bundle, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := w.Prepare([]string{"create", "--bundle", dir, "ID"})
+		b, _ := os.ReadFile(bundle)
+		switch {
+		case want.fails != "":
+			if err == nil || !strings.Contains(err.Error(), want.fails) {
+				t.Errorf("%s: %v, want %q", mount, err, want.fails)
+			}
+		case err != nil, want.spec == "" && string(b) != text, !strings.Contains(string(b), want.spec):
+			t.Errorf("%s: %v\n%s", mount, err, b)
+		}
+	}
+}
+
 // The engine shows what its runtime's log says.
 func TestTheCauseIsInTheRuntimesLog(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log.json")
