@@ -54,7 +54,8 @@ func manPage(c *cobra.Command) string {
 		if f.Shorthand != "" {
 			short = "-" + f.Shorthand + ", "
 		}
-		fmt.Fprintf(&options, ".TP\n.B %s\n%s\n", roff(short+"--"+f.Name), roff(f.Usage))
+		kind, usage := pflag.UnquoteUsage(f)
+		fmt.Fprintf(&options, ".TP\n.B %s\n%s\n", roff(strings.TrimSpace(short+"--"+f.Name+" "+kind)), roff(usage))
 	})
 	if options.Len() > 0 {
 		b.WriteString(".SH OPTIONS\n" + options.String())

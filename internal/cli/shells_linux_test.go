@@ -66,3 +66,32 @@ words=("$@") CURRENT=$#; _gmsa`, "zsh"}
 		}
 	}
 }
+
+// TestManualPages lets groff format the page of every command: it has nothing to complain
+// about, and the page shows what the command says of itself.
+func TestManualPages(t *testing.T) {
+	lab.Need(t, "groff")
+	dir := t.TempDir()
+	if r := gmsa(t, nil, "man", dir); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	for _, c := range commands((&app{output: outputText}).root()) {
+		if c.Hidden {
+			continue
+		}
+		page := filepath.Join(dir, strings.ReplaceAll(c.CommandPath(), " ", "-")+".1")
+		text, err := lab.Try(nil, "", "groff", "-man", "-ww", "-Kutf8", "-Tutf8", "-P-cbou", "-rLL=1000n", page)
+		if err != nil {
+			t.Errorf("%s: %v", c.CommandPath(), err)
+			continue
+		}
+		for _, want := range []string{c.Short, "NAME", "SYNOPSIS", strings.TrimSpace(strings.SplitN(c.Example, "\n", 2)[0])} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the page of %s lacks %q:\n%s", c.CommandPath(), want, text)
+			}
+		}
+		if strings.Contains(text, "warning:") {
+			t.Errorf("%s:\n%s", c.CommandPath(), text)
+		}
+	}
+}

@@ -47,6 +47,7 @@ var packages = map[string]string{
 	"faketime":        "faketime",
 	"fish":            "fish",
 	"getent":          "libc-bin",
+	"groff":           "groff-base",
 	"host":            "bind9-host",
 	"initdb":          "postgresql",
 	"ip":              "iproute2",
