@@ -14,6 +14,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
+	"github.com/opengmsa/opengmsa/managedpassword"
 )
 
 // besideSamba is two KDCs for one domain: ours and Samba's, which have alice and beside$ with
@@ -95,7 +96,7 @@ func TestBesideSamba(t *testing.T) {
 	b := newBesideSamba(t)
 	for name, test := range map[string]func(*besideSamba, *testing.T){
 		"AS": (*besideSamba).as, "TGS": (*besideSamba).tgs, "accounts that may not log on": (*besideSamba).standing,
-		"PA-PAC-OPTIONS": (*besideSamba).pacOptions,
+		"PA-PAC-OPTIONS": (*besideSamba).pacOptions, "gMSAs": (*besideSamba).managed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.ours.t, b.samba.t = t, t
@@ -263,5 +264,35 @@ func (b *besideSamba) pacOptions(t *testing.T) {
 	})
 	b.expect(t, "junk", codes{krb5.ErrGeneric, 0}, func(k *forger) []byte {
 		return k.asRequest(alice, k.key(alice), with(krb5.PAPACOptions, []byte("junk")))
+	})
+}
+
+// managed measures what "a gMSA cannot log on interactively" asks of a KDC: nothing. To log
+// on to a host takes a TGT and a ticket for the host, as to log in to any service does, and
+// Samba issues both as ours does; who refuses is the host.
+func (b *besideSamba) managed(t *testing.T) {
+	b.dc.AddGMSA(t, lab.GMSA{Name: "besideapp"})
+	b.ours.Clock.Set(time.Now())
+	b.ours.Insert(t, dctest.Object{Class: "msDS-GroupManagedServiceAccount", Name: "besideapp$", ManagedDays: 30})
+	name := krb5.NewName(krb5.NamePrincipal, "besideapp$")
+	blob, err := managedpassword.Parse(b.dc.GMSAAt(t, []lab.GMSAQuestion{{Name: "besideapp", Time: uint64(dtyp.FiletimeOf(time.Now()))}})[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sambas, err := managedpassword.Key(crypto.AES256SHA1, blob.Current, managedpassword.Salt("CONTOSO.COM", "besideapp$"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.both(func(whose string, k *forger) {
+		key := sambas
+		if whose == "ours" {
+			key = k.key(name)
+		}
+		rep, e := k.ask(k.asRequest(name, key, nil))
+		if e != nil {
+			t.Fatalf("%s: %v", whose, e)
+		}
+		host := krb5.NewName(krb5.NameSrvHst, "host", "beside.contoso.com")
+		k.expect(whose+", for a host", k.tgsRequest(k.open(rep, key, krb5.UsageASRepEncPart), host, nil, nil), 0)
 	})
 }
