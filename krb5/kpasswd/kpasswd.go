@@ -256,7 +256,7 @@ type Policy struct {
 const (
 	policySize = 30
 	// PolicyComplex in Properties demands three of four kinds of characters:
-	// DOMAIN_PASSWORD_COMPLEX, [MS-SAMR] 2.2.4.2.
+	// DOMAIN_PASSWORD_COMPLEX, [MS-SAMR] 2.2.3.1.
 	PolicyComplex = 1
 )
 

@@ -46,7 +46,7 @@ func (l *logons) locked(acct *Account, now dtyp.Filetime) bool {
 // it a host's or a gMSA's (measured on Samba: TestWhomSambaLocksOut): its password is
 // random, so that guessing is idle and locking would only serve whoever wants the service
 // to stop. The account Administrator can only where the domain says so: [MS-SAMR]
-// 2.2.3.5 (DOMAIN_LOCKOUT_ADMINS).
+// 2.2.3.1 (DOMAIN_LOCKOUT_ADMINS).
 func (a *Account) lockable() bool {
 	switch {
 	case a.Kind == GroupManagedService, trust(a.Control):

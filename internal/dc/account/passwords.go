@@ -27,8 +27,8 @@ type Passwords struct {
 
 var _ directory.Passwords = (*Passwords)(nil)
 
-// maxPassword is the longest password in bytes of UTF-16LE: [MS-SAMR] 2.2.6.21 has
-// room for 256 units, and managed passwords of hosts are as long.
+// maxPassword is the longest password in bytes of UTF-16LE: twice the 512 that [MS-SAMR]
+// 2.2.6.21 has room for, a bound that neither LDAP nor kpasswd has.
 const maxPassword = 1024
 
 // win32InvalidPassword is ERROR_INVALID_PASSWORD of [MS-ERREF] 2.2: the old password of

@@ -30,7 +30,7 @@ type Policy struct {
 	LockoutWindow time.Duration
 }
 
-// PasswordProperties is pwdProperties: [MS-SAMR] 2.2.3.5.
+// PasswordProperties is pwdProperties: [MS-SAMR] 2.2.3.1.
 type PasswordProperties uint32
 
 // The bits of pwdProperties that count here.

@@ -129,7 +129,7 @@ func (a *addition) authorise() error {
 
 // withinQuota reports whether the caller may make one more computer without the right
 // to: as many as ms-DS-MachineAccountQuota says, 0 unless somebody changed it, in the
-// container of computers ([MS-ADTS] 3.1.1.5.2.1, [MS-SAMR] 3.1.1.8.11).
+// container of computers ([MS-ADTS] 3.1.1.5.2.1).
 func (a *addition) withinQuota() (bool, error) {
 	home := adproto.NewDN("CN", "Computers", a.domain.DN())
 	if a.class.Structural().Name != "computer" || !a.dn.Parent().EqualFold(home) {

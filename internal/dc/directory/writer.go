@@ -104,7 +104,8 @@ func (w *Writer) NextSID() (dtyp.SID, error) {
 	case !errors.Is(err, rows.ErrNotFound):
 		return dtyp.SID{}, err
 	}
-	// [MS-SAMR] 3.1.1.9.2.1: a RID has 30 bits.
+	// RIDs come from a range of the domain's own ([MS-SAMR] 3.1.1.9.2.1), which in AD ends at
+	// 2^30 until an administrator unlocks another bit.
 	if rid >= 1<<30 {
 		return dtyp.SID{}, errors.New("the domain has no more RIDs to give")
 	}

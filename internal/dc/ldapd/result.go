@@ -21,6 +21,7 @@ const (
 	unavailableCriticalExtension = int(directory.UnavailableCriticalExtension)
 	saslBindInProgress           = 14
 	inappropriateMatching        = 18
+	inappropriateAuthentication  = 48
 	invalidCredentials           = 49
 	busy                         = int(directory.Busy)
 	unavailable                  = int(directory.Unavailable)

@@ -214,7 +214,7 @@ func (c *conn) checkLayer(mechanism string, layer adproto.SASLLayers) error {
 	case c.cert == nil && layer == adproto.SASLNone:
 		return fail(strongerAuthRequired, 0, "SASL:["+mechanism+"]: Sign or Seal are required.")
 	case c.cert != nil && layer != adproto.SASLNone:
-		return fail(unwillingToPerform, dsInappropriate, comment(0x0C0904E0, "Cannot start kerberos signing/sealing when using TLS/SSL", 0))
+		return fail(inappropriateAuthentication, dsInappropriate, comment(0x0C0904E0, "Cannot start kerberos signing/sealing when using TLS/SSL", 0))
 	}
 	return nil
 }
