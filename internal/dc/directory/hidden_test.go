@@ -170,6 +170,104 @@ func TestNothingTellsOfWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestSecretsAreNotFound: whatever stands in an entry of what nobody reads, no form of a
+// filter, comparison, order, selection or change tells of it, not even administrators.
+//
+// It holds security 17.
+func TestSecretsAreNotFound(t *testing.T) {
+	h := newHome(t)
+	admin := h.Caller(t, "Administrator")
+	secrets := 0
+	for _, a := range h.Schema().Attributes() {
+		if !a.Secret() || a.Constructed() {
+			continue
+		}
+		secrets++
+		h.change(aliceDN, func(_ *directory.Writer, e *rows.Entry) error {
+			e.Values[a] = [][]byte{[]byte("abc")}
+			return nil
+		})
+		for _, name := range []string{a.Name, strings.ToUpper(a.Name), a.OID, "OID." + a.OID, a.Name + ";binary"} {
+			for _, filter := range []string{"(%s=*)", "(%s=abc)", "(%s>=a)", "(%s<=z)", "(%s=a*)", "(%s=*b*)", "(%s~=abc)", "(%s:=abc)",
+				"(%s:1.2.840.113556.1.4.803:=1)", "(%s:1.2.840.113556.1.4.1941:=abc)"} {
+				item := fmt.Sprintf(filter, name)
+				for _, filter := range []string{item, "(!" + item + ")", "(&(cn=alice)(!" + item + "))"} {
+					if got := h.names(admin, request(t, aliceDN, directory.ScopeBase, filter, "1.1")); len(got) != 0 {
+						t.Errorf("%s finds alice", filter)
+					}
+				}
+			}
+			if _, err := h.Compare(t.Context(), admin, aliceDN, name, []byte("abc")); code(err) != directory.NoSuchAttribute {
+				t.Errorf("compare %s: %v", name, err)
+			}
+			for _, wanted := range []string{name, name + ";range=0-*", name + ";range=0-0"} {
+				q := request(t, aliceDN, directory.ScopeBase, "(objectClass=*)", wanted, "*", "+")
+				q.ExtendedDN, q.Sort = directory.ExtendedTexts, name
+				for got := range h.entryOf(admin, q) {
+					if strings.EqualFold(strings.Split(got, ";")[0], a.Name) {
+						t.Errorf("%s gives %s", wanted, got)
+					}
+				}
+			}
+			if a.Name == "unicodePwd" {
+				continue // which is written by a rule of its own
+			}
+			for _, value := range []string{"abc", "abd"} { // the right one and another
+				err := h.Modify(t.Context(), admin, directory.ModifyRequest{DN: aliceDN, Changes: []directory.Change{
+					{Op: directory.ChangeDelete, Attribute: directory.Attribute{Name: name, Values: [][]byte{[]byte(value)}}}}})
+				if c := code(err); c == directory.Success || c == directory.NoSuchAttribute {
+					t.Errorf("delete %s of %s: %v", value, name, err)
+				}
+			}
+		}
+	}
+	if secrets < 12 {
+		t.Errorf("%d secret attributes", secrets)
+	}
+}
+
+// TestConfidentialAttributes: CONTROL_ACCESS is needed beside the right to read, and is had
+// for an attribute, for its property set, or for all; without it the attribute is not there
+// for any question.
+//
+// It holds security 17.
+func TestConfidentialAttributes(t *testing.T) {
+	h := newHome(t)
+	alice := h.Caller(t, "alice")
+	const web1, property = "CN=WEB1,CN=Computers," + domainDN, "msTPM-OwnerInformation"
+	a := h.attribute(property)
+	h.change(web1, func(_ *directory.Writer, e *rows.Entry) error {
+		e.Values[a] = [][]byte{[]byte("abc")}
+		return nil
+	})
+	other := h.attribute("description").GUID.String()
+	for aces, want := range map[string]bool{
+		"":                                     false,
+		"(A;;CR;;;AU)":                         true,
+		"(OA;;CR;" + a.GUID.String() + ";;AU)": true,
+		"(OA;;CR;" + other + ";;AU)":           false,
+		"(OD;;CR;" + a.GUID.String() + ";;AU)(A;;CR;;;AU)": false,
+		"(OD;;RP;" + a.GUID.String() + ";;AU)(A;;CR;;;AU)": false,
+	} {
+		h.protect(web1, "O:DAG:DAD:"+aces+"(A;;RPLCLORC;;;AU)")
+		for _, filter := range []string{"(%s=abc)", "(%s=*)", "(%s=a*)", "(!(%s=x))"} {
+			filter = fmt.Sprintf(filter, property)
+			if got := len(h.names(alice, request(t, web1, directory.ScopeBase, filter, "1.1"))) == 1; got != want {
+				t.Errorf("%q, %s: %t", aces, filter, got)
+			}
+		}
+		if equal, err := h.Compare(t.Context(), alice, web1, property, []byte("abc")); equal != want || (err == nil) != want {
+			t.Errorf("%q, compare: %t, %v", aces, equal, err)
+		}
+		if got := h.entry(alice, web1, property)[property]; (got == "abc") != want {
+			t.Errorf("%q, read: %q", aces, got)
+		}
+		if got, is := h.entry(alice, web1, "*")[property]; is {
+			t.Errorf("%q, among all: %q", aces, got)
+		}
+	}
+}
+
 // TestNoChangeTellsOfWhatCannotBeSeen: an object that the caller does not see is not there
 // for any operation, in the words of one that is not.
 func TestNoChangeTellsOfWhatCannotBeSeen(t *testing.T) {

@@ -84,11 +84,13 @@ func (a *addition) isFounding(key kds.ProvRootKey) (bool, error) {
 // checkRootKeyChange refuses to change what passwords are derived from: those in force
 // would change with it.
 func (m *modification) checkRootKeyChange(a *schema.Attribute) error {
-	if !m.isRootKey() {
+	switch {
+	case m.isRootKey():
+		if err := m.mayRootKey(); err != nil {
+			return err
+		}
+	case a != m.known.rootKeyData:
 		return nil
-	}
-	if err := m.mayRootKey(); err != nil {
-		return err
 	}
 	switch a.Name {
 	case "msKds-Version", "msKds-RootKeyData", "msKds-KDFAlgorithmID", "msKds-KDFParam":
