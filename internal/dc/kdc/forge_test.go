@@ -302,6 +302,12 @@ func TestForgedTGTsAreRefused(t *testing.T) {
 			g.part.CName = bob.Principal()
 			g.buffers.Set(pac.TypeClientInfo, clientInfo(&g.part).Data)
 		}, krb5.ErrTGTRevoked},
+		"with a second requestor": {func(g *forgery) {
+			g.buffers.Buffers = append(g.buffers.Buffers, pac.Buffer{Type: pac.TypeRequestor, Data: bob.SID.Bytes()})
+		}, krb5.ErrModified},
+		"with a second logon": {func(g *forgery) {
+			g.buffers.Buffers = append(g.buffers.Buffers, pac.Buffer{Type: pac.TypeLogonInfo, Data: g.info.Append(nil)})
+		}, krb5.ErrModified},
 		"signed by a stranger":     {func(g *forgery) { g.keys = pac.Keys{Server: stranger, KDC: stranger} }, krb5.ErrModified},
 		"of another krbtgt":        {func(g *forgery) { g.kvno = 2 }, krb5.ErrBadKeyVersion},
 		"without a version":        {func(g *forgery) { g.kvno = 0 }, 0},
