@@ -209,6 +209,50 @@ func TestAPasswordIsChanged(t *testing.T) {
 	}
 }
 
+// TestNobodyChoosesTheKeysOfKrbtgt: to set its password is to ask for others, of which
+// the last ones stay good for tickets; and nobody changes it by an old one, for it has none.
+func TestNobodyChoosesTheKeysOfKrbtgt(t *testing.T) {
+	d, a := domain(t)
+	admin := d.Caller(t, "Administrator")
+	keys := func() account.KeySet {
+		t.Helper()
+		krbtgt, err := a.Krbtgt(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets, err := a.TicketKeys(krbtgt, dtyp.FiletimeOf(d.Now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sets[0]
+	}
+	krbtgt, err := a.Krbtgt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := keys()
+	for range 2 {
+		if err := d.SetPassword(t.Context(), admin, krbtgt.GUID, secret.Bytes{}, dctest.Password("Ch0sen-Passw0rd"), false); err != nil {
+			t.Fatal(err)
+		}
+		after := keys()
+		chosen, err := crypto.StringToKeys([]crypto.EType{crypto.AES256SHA1}, []byte("Ch0sen-Passw0rd"), after.Salt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key := after.Find(crypto.AES256SHA1); after.KVNO != before.KVNO+1 || key.Equal(before.Find(crypto.AES256SHA1)) || key.Equal(chosen[0]) {
+			t.Errorf("keys of version %d, after %d", after.KVNO, before.KVNO)
+		}
+		before = after
+	}
+	for _, old := range []string{"Ch0sen-Passw0rd", ""} {
+		err := d.SetPassword(t.Context(), d.Caller(t, "alice"), krbtgt.GUID, dctest.Password(old), dctest.Password("Ch0sen-Passw0rd"), true)
+		if err == nil || keys().KVNO != before.KVNO {
+			t.Errorf("changed by whoever says that it is %q: %v", old, err)
+		}
+	}
+}
+
 func TestKeysOfATypeThatIsDemanded(t *testing.T) {
 	d, a := domain(t)
 	d.Insert(t, dctest.Object{Class: "user", Name: "old", Password: password, Values: map[string][]string{

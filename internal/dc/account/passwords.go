@@ -63,6 +63,9 @@ func (p *Passwords) Set(w *directory.Writer, e *rows.Entry, n directory.NewPassw
 			return err
 		}
 	}
+	if isKrbtgtAccount(w.Domain(), e, known) {
+		return p.RandomKeys(w, e)
+	}
 	if err := policy.check(o, text.Reveal(), n.Password.Len()/2); err != nil {
 		return err
 	}
@@ -79,6 +82,13 @@ func (p *Passwords) Set(w *directory.Writer, e *rows.Entry, n directory.NewPassw
 		return err
 	}
 	return store(w, e, known, next)
+}
+
+// isKrbtgtAccount: a password for krbtgt is taken for the wish to have other keys. Whoever
+// could choose it, or guess it, would make tickets for everybody; AD chooses itself too
+// (AD Forest Recovery, "Reset the krbtgt password").
+func isKrbtgtAccount(d directory.Domain, e *rows.Entry, known *attributes) bool {
+	return text(e, known.objectSID) == string(d.SID.Child(dtyp.RIDKrbtgt).Bytes())
 }
 
 // RandomKeys gives an account random keys and no password: krbtgt's, and those of the
