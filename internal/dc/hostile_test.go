@@ -19,6 +19,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 	"github.com/miekg/dns"
 
+	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/kclient"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -209,6 +210,71 @@ func TestConnectionsThatWait(t *testing.T) {
 	if per > 64<<10 {
 		t.Errorf("%d bytes for a connection that waits", per)
 	}
+}
+
+// slowReader is a connection to the global catalog over TLS, bound as web1$, that has asked
+// for everything some times and takes nothing of the answers.
+func (c *clocked) slowReader(searches int) net.Conn {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", c.at(c.s.Ports.GCS))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		c.t.Fatal(err)
+	}
+	cfg := c.tls()
+	cfg.ServerName = "dc1.contoso.com"
+	layer := tls.Client(conn, cfg)
+	message := func(id, op byte, body ...[]byte) []byte {
+		return adproto.AppendElement(nil, 0x30, adproto.AppendElement([]byte{2, 1, id}, op, bytes.Join(body, nil)))
+	}
+	text := func(s string) []byte { return adproto.AppendElement(nil, 4, []byte(s)) }
+	if _, err := layer.Write(message(1, 0x60, []byte{2, 1, 3}, text("web1$@contoso.com"), adproto.AppendElement(nil, 0x80, []byte("Comp-web1-Pass!")))); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := layer.Read(make([]byte, 256)); err != nil {
+		c.t.Fatal(err)
+	}
+	for i := range searches {
+		// A subtree, no limits: RFC 4511, Section 4.5.1.
+		all := message(byte(2+i), 0x63, text("DC=contoso,DC=com"), unhexed("0a01020a0100020100020100010100"), adproto.AppendElement(nil, 0x87, []byte("objectClass")), []byte{0x30, 0})
+		if _, err := layer.Write(all); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return layer
+}
+
+// TestReadersThatTakeNothing hold up nobody, neither readers nor writers, and cost what they
+// have asked for and not yet taken, of which the controller makes little ahead.
+func TestReadersThatTakeNothing(t *testing.T) {
+	c := newVictim(t)
+	c.works("before")
+	before := heap()
+	const readers, searches = 12, 16
+	var conns []net.Conn
+	for range readers {
+		conns = append(conns, c.slowReader(searches))
+	}
+	for i := range 20 {
+		name := fmt.Sprintf("beside-%d", i)
+		start := time.Now()
+		c.add("Users", name, "user", map[string][]string{"sAMAccountName": {name}})
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("a change took %v", took)
+		}
+	}
+	c.works("beside them")
+	per := (heap() - min(before, heap())) / (readers * searches)
+	t.Logf("%d searches wait, %d bytes each", readers*searches, per)
+	if per > 1<<20 {
+		t.Errorf("%d bytes for a search that waits", per)
+	}
+	for _, conn := range conns {
+		_ = conn.(*tls.Conn).NetConn().Close()
+	}
+	c.works("after them")
 }
 
 // TestFiltersBuiltToExplode end in time, by a limit's own result, and leave the controller
