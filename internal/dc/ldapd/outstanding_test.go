@@ -48,6 +48,41 @@ func TestOutstandingSearchesAreLimited(t *testing.T) {
 	}
 }
 
+// TestOutstandingSearchesOfASourceAreLimited, on however many connections.
+func TestOutstandingSearchesOfASourceAreLimited(t *testing.T) {
+	f := start(t, func(cfg *Config) { cfg.Limits.OutstandingPerSource = 3 })
+	ask := func(c *client, id byte) {
+		c.send(request(id, ldapmsg.OpSearchRequest, searchBody(schemaDN, 1, "(objectClass=*)")))
+	}
+	var waiting []*client
+	for range 3 {
+		c := f.pipe(t)
+		ask(c, 1)
+		if a := c.next(); a.op != ldapmsg.OpSearchEntry { // it has begun, and is stuck
+			t.Fatalf("%+v", a)
+		}
+		waiting = append(waiting, c)
+	}
+	c := f.pipe(t)
+	ask(c, 1)
+	if a := c.next(); a.op != ldapmsg.OpSearchDone || a.code != busy {
+		t.Errorf("the fourth: %+v", a)
+	}
+	for a := waiting[0].next(); a.op != ldapmsg.OpSearchDone; a = waiting[0].next() {
+	}
+	for id := byte(2); ; id++ { // it ends a moment after its last message
+		ask(c, id)
+		a := c.next()
+		if a.op == ldapmsg.OpSearchEntry {
+			break
+		}
+		if id == 100 {
+			t.Fatalf("when one has ended: %+v", a)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestAbandonedSearchesHaveNoEnd(t *testing.T) {
 	f := start(t)
 	for name, end := range map[string][]byte{

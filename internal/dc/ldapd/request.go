@@ -74,6 +74,10 @@ func (c *conn) logResult(ctx context.Context, m ldapmsg.Message, r ldapmsg.Resul
 // asked for meanwhile; ctx ends with the connection and with an abandon. It refuses
 // when too many run already.
 func (c *conn) beside(ctx context.Context, id int32, fn func(ctx context.Context)) error {
+	source := sourceOf(c.caller.From)
+	if !c.s.begin(source) {
+		return fail(busy, 0x200e, "too many requests of this address are outstanding") // ERROR_DS_BUSY
+	}
 	ctx, stop := context.WithCancel(ctx)
 	c.mu.Lock()
 	full := len(c.stops) >= c.s.cfg.Limits.Outstanding
@@ -83,6 +87,7 @@ func (c *conn) beside(ctx context.Context, id int32, fn func(ctx context.Context
 	c.mu.Unlock()
 	if full {
 		stop()
+		c.s.end(source)
 		return fail(busy, 0x200e, "too many requests of this connection are outstanding") // ERROR_DS_BUSY
 	}
 	c.running.Go(func() {
@@ -91,6 +96,7 @@ func (c *conn) beside(ctx context.Context, id int32, fn func(ctx context.Context
 			delete(c.stops, id)
 			c.mu.Unlock()
 			stop()
+			c.s.end(source)
 		}()
 		fn(ctx)
 	})

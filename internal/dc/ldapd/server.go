@@ -65,6 +65,10 @@ type Limits struct {
 	PerSource int
 	// Outstanding is how many requests of one connection may run at once; default 16.
 	Outstanding int
+	// OutstandingPerSource is how many may run of all connections from one IPv4 address or
+	// IPv6 /64 network; default 256. Each holds up to 256 KiB of an answer that its client
+	// is slow to take.
+	OutstandingPerSource int
 	// Message is the size of a request in bytes; default 10 MiB, MaxReceiveBuffer of
 	// [MS-ADTS] 3.1.1.3.4.6. Before a bind it is at most 256 KiB: the largest Kerberos
 	// token that gss reads, and room around it.
@@ -99,6 +103,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Connections, 10_000)
 	set(&l.PerSource, 1_000)
 	set(&l.Outstanding, 16)
+	set(&l.OutstandingPerSource, 256)
 	set(&l.Message, 10<<20)
 	wait(&l.Idle, 15*time.Minute)
 	wait(&l.Receive, 30*time.Second)
@@ -144,6 +149,7 @@ type Server struct {
 	mu      sync.Mutex
 	open    int                  // connections; guarded by mu
 	sources map[netip.Prefix]int // connections of each source; guarded by mu
+	running map[netip.Prefix]int // requests beside the readers of each source; guarded by mu
 }
 
 // New makes a server. It panics if a required field of cfg is missing.
@@ -158,7 +164,7 @@ func New(cfg Config) *Server {
 		cfg.Replay = replay.New(0, 0)
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	return &Server{cfg: cfg, root: newRootDSE(cfg.Directory.Domain()), sources: map[netip.Prefix]int{}}
+	return &Server{cfg: cfg, root: newRootDSE(cfg.Directory.Domain()), sources: map[netip.Prefix]int{}, running: map[netip.Prefix]int{}}
 }
 
 // endpoint is what a port is for.
@@ -242,13 +248,19 @@ func peer(sock net.Conn) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// admit counts a connection in, or refuses it.
-func (s *Server) admit(from netip.AddrPort) (source netip.Prefix, ok bool) {
+// sourceOf is what an address counts as.
+func sourceOf(from netip.AddrPort) netip.Prefix {
 	bits := 32
 	if from.Addr().Is6() {
 		bits = 64 // what one customer is given
 	}
-	source, _ = from.Addr().WithZone("").Prefix(bits) // the zero Prefix for a pipe
+	source, _ := from.Addr().WithZone("").Prefix(bits) // the zero Prefix for a pipe
+	return source
+}
+
+// admit counts a connection in, or refuses it.
+func (s *Server) admit(from netip.AddrPort) (source netip.Prefix, ok bool) {
+	source = sourceOf(from)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open >= s.cfg.Limits.Connections || s.sources[source] >= s.cfg.Limits.PerSource {
@@ -265,5 +277,24 @@ func (s *Server) release(source netip.Prefix) {
 	s.open--
 	if s.sources[source]--; s.sources[source] == 0 {
 		delete(s.sources, source)
+	}
+}
+
+// begin counts a request in that runs beside a reader, or refuses it.
+func (s *Server) begin(source netip.Prefix) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[source] >= s.cfg.Limits.OutstandingPerSource {
+		return false
+	}
+	s.running[source]++
+	return true
+}
+
+func (s *Server) end(source netip.Prefix) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[source]--; s.running[source] == 0 {
+		delete(s.running, source)
 	}
 }
