@@ -33,11 +33,12 @@ func newGuard(r *run, dc *lab.DC, address string, more ...string) *guard {
 	program, err := r.program.build()
 	r.must(err)
 	g := &guard{dir: dir, leases: mountTmpfs(r, dir+"/tmpfs") + "/leases", program: program}
+	r.must(os.Mkdir(dir+"/specs", 0o755))
 	r.must(os.WriteFile(dir+"/agent.yaml", fmt.Appendf(nil, `socket: %[1]s/agent.sock
 state_directory: %[1]s/state
 leases: {directory: %[2]s, units: %[1]s/units, allow_swap: true}
 quotas: {connections: 128, requests: 256, all_leases: 65536}
-credential_specs: []
+credential_specs: [%[1]s/specs]
 event_log: {path: %[1]s/events.jsonl, journal: false}
 domains:
   %[3]s:

@@ -42,6 +42,7 @@ func sections() []section {
 		{"warm", "Leases of an account that is ready, over the socket of a real agent", warm},
 		{"cold", "Leases of an account that the guard does not know yet, from Samba by way of a relay", cold},
 		{"recovery", "All accounts after their controller's return", recovery},
+		{"containers", "What an identity adds to a container's start", containers},
 		{"kdc", "CPU of the server per exchange with a KDC", kerberos},
 		{"ldap", "CPU of the server per request to a directory", directories},
 		{"start", "A domain from an empty directory, and what it holds when nobody asks", start},

@@ -284,8 +284,7 @@ func (a *Agent) event(e event.Event) { a.ccg.write(e) }
 func (a *Agent) Reload() (warnings []string, err error) {
 	a.reloadMu.Lock()
 	defer a.reloadMu.Unlock()
-	old := a.settings.Load().cfg
-	next := old
+	next := a.settings.Load().cfg
 	if a.cfg.Load != nil {
 		if next, err = a.cfg.Load(); err != nil {
 			return nil, err
@@ -295,7 +294,7 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		return nil, err
 	}
 	if a.cfg.Hooks != nil {
-		if err := os.Chmod(old.Containers.HookSocket, hookMode(next)); err != nil {
+		if err := os.Chmod(a.cfg.Config.Containers.HookSocket, hookMode(next)); err != nil {
 			return nil, fmt.Errorf("socket for hooks: %w", err)
 		}
 	}
@@ -306,18 +305,19 @@ func (a *Agent) Reload() (warnings []string, err error) {
 	a.publish()
 	a.book.pool.Wake() // whoever has set the clock reloads, and need not wait until that is noticed
 	a.log.Info("configuration reloaded")
+	ran := a.cfg.Config // since the start
 	for _, fixed := range []struct {
 		name string
 		same bool
 	}{
-		{"socket", old.Socket == next.Socket && old.SocketMode == next.SocketMode},
-		{"containers.hook_socket, hook and cdi_directory", old.Containers.HookSocket == next.Containers.HookSocket &&
-			old.Containers.Hook == next.Containers.Hook && old.Containers.CDIDirectory == next.Containers.CDIDirectory},
-		{"ecs.socket and directory", old.ECS.Socket == next.ECS.Socket && old.ECS.Directory == next.ECS.Directory},
-		{"leases", old.Leases == next.Leases},
-		{"state_directory", old.StateDirectory == next.StateDirectory},
-		{"event_log", old.EventLog == next.EventLog},
-		{"tickets", old.Tickets == next.Tickets},
+		{"socket", ran.Socket == next.Socket && ran.SocketMode == next.SocketMode},
+		{"containers.hook_socket, hook and cdi_directory", ran.Containers.HookSocket == next.Containers.HookSocket &&
+			ran.Containers.Hook == next.Containers.Hook && ran.Containers.CDIDirectory == next.Containers.CDIDirectory},
+		{"ecs.socket and directory", ran.ECS.Socket == next.ECS.Socket && ran.ECS.Directory == next.ECS.Directory},
+		{"leases", ran.Leases == next.Leases},
+		{"state_directory", ran.StateDirectory == next.StateDirectory},
+		{"event_log", ran.EventLog == next.EventLog},
+		{"tickets", ran.Tickets == next.Tickets},
 	} {
 		if !fixed.same {
 			warnings = append(warnings, fixed.name+" changes with a restart of the agent only")

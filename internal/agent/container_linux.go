@@ -224,6 +224,9 @@ func (h hookCall) order() (order, policy.Grant, error) {
 		return order{}, policy.Grant{}, fmt.Errorf("process of the container: %w", err)
 	}
 	defer process.Close()
+	if !speaksFor(h.caller, process) {
+		return order{}, policy.Grant{}, notFound("process %d is not there", process.PID)
+	}
 	if m := process.Namespaces.Mount; m == h.a.admission.own.Mount || m == h.caller.Namespaces.Mount {
 		return order{}, policy.Grant{}, usage("process %d is in no container: its mount namespace is the host's, or the hook's", process.PID)
 	}
@@ -247,11 +250,12 @@ func (h hookCall) order() (order, policy.Grant, error) {
 	if err != nil {
 		return order{}, grant, err
 	}
-	o, err := s.order(set, h.caller, &agentapi.CreateLeaseRequest{
-		Uid: uid, Gid: gid, Keytab: keytab,
-		Workload: &agentapi.CreateLeaseRequest_Process{Process: &agentapi.Process{Pid: int32(process.PID), StartTime: process.StartTime}},
-	}, subject{spec: name, targets: targets, grant: grant})
+	o, err := s.draft(set, h.caller, &agentapi.CreateLeaseRequest{Uid: uid, Gid: gid, Keytab: keytab}, subject{spec: name, targets: targets, grant: grant})
+	if err != nil {
+		return order{}, grant, err
+	}
 	o.lease.Container = h.request.Container
+	err = o.follow(process.Clone())
 	return o, grant, err
 }
 

@@ -179,6 +179,16 @@ func subordinate(file string, uid, id uint32) bool {
 
 // order checks the rest of a request.
 func (s server) order(set *settings, c caller, r *agentapi.CreateLeaseRequest, sub subject) (order, error) {
+	o, err := s.draft(set, c, r, sub)
+	if err != nil {
+		return order{}, err
+	}
+	err = s.workload(c, r, &o)
+	return o, err
+}
+
+// draft is an order without its workload.
+func (s server) draft(set *settings, c caller, r *agentapi.CreateLeaseRequest, sub subject) (order, error) {
 	owner := lease.Owner{UID: r.GetUid(), GID: r.GetGid(), Mode: fs.FileMode(r.GetMode())}
 	if owner.Mode == 0 {
 		owner.Mode = 0o400
@@ -215,7 +225,7 @@ func (s server) order(set *settings, c caller, r *agentapi.CreateLeaseRequest, s
 			o.quota = sub.grant.Leases
 		}
 	}
-	return o, s.workload(c, r, &o)
+	return o, nil
 }
 
 // workload fills in what the lease lives as long as.
@@ -237,19 +247,17 @@ func (s server) workload(c caller, r *agentapi.CreateLeaseRequest, o *order) err
 		o.lease.Unit = lease.Unit{Name: c.Unit, Invocation: id}
 		return nil
 	case *agentapi.CreateLeaseRequest_Process:
-		p, err := openWorkload(c, int(x.Process.GetPid()), x.Process.GetStartTime())
-		if err != nil {
-			return err
-		}
-		o.workload = p
-	default:
-		p, err := c.Clone()
-		if err != nil {
-			return err
-		}
-		o.workload = p
+		return o.follow(openWorkload(c, int(x.Process.GetPid()), x.Process.GetStartTime()))
 	}
-	o.lease.Workload = lease.Process{PID: o.workload.PID, Start: o.workload.StartTime}
+	return o.follow(c.Clone())
+}
+
+// follow has the lease live as long as a process, which is the order's to close.
+func (o *order) follow(p *peer.Process, err error) error {
+	if err != nil {
+		return err
+	}
+	o.workload, o.lease.Workload = p, lease.Process{PID: p.PID, Start: p.StartTime}
 	return nil
 }
 
@@ -260,11 +268,16 @@ func openWorkload(c caller, pid int, start uint64) (*peer.Process, error) {
 	if err != nil {
 		return nil, &agentapi.Failure{Kind: agentapi.Kind_KIND_NOT_FOUND, Message: fmt.Sprintf("process %d is not there", pid), Err: err}
 	}
-	if !c.HostRoot() && p.UID != c.UID && !subordinate("/etc/subuid", c.UID, p.UID) {
+	if !speaksFor(c, p) {
 		p.Close()
 		return nil, notFound("process %d is not there", pid)
 	}
 	return p, nil
+}
+
+// speaksFor tells whether a process is the caller's own, or root calls.
+func speaksFor(c caller, p *peer.Process) bool {
+	return c.HostRoot() || p.UID == c.UID || subordinate("/etc/subuid", c.UID, p.UID)
 }
 
 // mine finds a lease that the caller may see: its own, or any for root.

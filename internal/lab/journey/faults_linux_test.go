@@ -75,6 +75,7 @@ func faults(t *testing.T, dc *lab.DC, engines map[string]setup) {
 		killedWithItsHook(t, g, name, e)
 	}
 	manyAtOnce(t, g)
+	reloads(t, g, all)
 	g.leavesNothing()
 }
 
@@ -257,4 +258,45 @@ func manyAtOnce(t *testing.T, g *guard) {
 	}
 	close(numbers)
 	wg.Wait()
+}
+
+// reloads changes the configuration beneath the agent: rules for the next container, and
+// what it says that only a restart changes.
+func reloads(t *testing.T, g *guard, all fleet) {
+	t.Helper()
+	before, err := os.ReadFile(g.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reload := func(old, next string) string {
+		t.Helper()
+		text := strings.Replace(string(before), old, next, 1)
+		if err := os.WriteFile(g.config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return g.gmsa("agent", "reload")
+	}
+	const cdi = "  cdi_directory: /etc/cdi"
+	for _, next := range []string{"  cdi_directory: none", "  hook: /usr/bin/false\n" + cdi, "  hook_socket: /run/other.s\n" + cdi} {
+		old := cdi
+		if strings.Contains(next, "hook:") {
+			old = "  hook: " + g.hook + "\n" + cdi
+		}
+		if out := reload(old, next); !strings.Contains(out, "containers.hook_socket, hook and cdi_directory changes with a restart of the agent only") {
+			t.Errorf("%s: gmsa agent reload says:\n%s", next, out)
+		}
+		all.each(func(name string, e engine) {
+			if name == "docker" { // its runtime reads the configuration for each container
+				return
+			}
+			judge(t, e, name+": "+next, fault{workload{spec: spec}, nil})
+		})
+	}
+	reload(`"contoso_*"`, "nothing")
+	all.each(func(name string, e engine) {
+		judge(t, e, name+": a rule that was taken back", fault{workload{spec: spec}, []string{"unresolvable CDI devices", "is not published"}})
+	})
+	if _, err := os.Stat("/etc/cdi/gmsa.dev-credentialspec.json"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("devices of no rule: %v", err)
+	}
 }
