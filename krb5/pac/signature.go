@@ -86,9 +86,9 @@ func blank(k *crypto.Key) []byte {
 	return b
 }
 
-// signature is the key's signature of data, as a buffer has it.
-func signature(k *crypto.Key, data []byte) []byte {
-	return k.AppendChecksum(blank(k)[:signatureHeader], usageSignature, data)
+// sign puts the key's signature of data into a blank one.
+func sign(blank []byte, k *crypto.Key, data []byte) {
+	k.AppendChecksum(blank[:signatureHeader], usageSignature, data)
 }
 
 // verify checks the key's signature of data in the buffer of type t.

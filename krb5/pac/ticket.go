@@ -39,22 +39,24 @@ func Seal(part krb5.EncTicketPart, p PAC, kind Kind, keys Keys) (krb5.EncTicketP
 	}
 	p = p.clone(4)
 	p.Remove(TypeServerChecksum, TypeKDCChecksum, TypeTicketChecksum, TypeFullChecksum)
-	p.Set(TypeServerChecksum, blank(keys.Server))
-	p.Set(TypeKDCChecksum, blank(keys.KDC))
+	server, kdc := blank(keys.Server), blank(keys.KDC)
+	p.Set(TypeServerChecksum, server)
+	p.Set(TypeKDCChecksum, kdc)
 	rest := part.AuthorizationData
 	put := func(data []byte) { // a new list each time: part is the caller's
 		part.AuthorizationData = append(krb5.AuthorizationData{{Type: krb5.ADWin2KPAC, Data: data}}.IfRelevant(), rest...)
 	}
 	if kind == Service {
 		put(placeholder())
-		p.Set(TypeTicketChecksum, signature(keys.KDC, part.Append(nil)))
-		p.Set(TypeFullChecksum, blank(keys.KDC))
-		p.Set(TypeFullChecksum, signature(keys.KDC, p.Append(nil)))
+		ticket, full := blank(keys.KDC), blank(keys.KDC)
+		sign(ticket, keys.KDC, part.Append(nil))
+		p.Set(TypeTicketChecksum, ticket)
+		p.Set(TypeFullChecksum, full)
+		sign(full, keys.KDC, p.Append(nil))
 	}
 	whole := p.Append(nil)
-	server := signature(keys.Server, whole)
-	p.Set(TypeServerChecksum, server)
-	p.Set(TypeKDCChecksum, signature(keys.KDC, server[signatureHeader:]))
+	sign(server, keys.Server, whole)
+	sign(kdc, keys.KDC, server[signatureHeader:])
 	put(p.Append(whole[:0])) // it is as long as before
 	return part, nil
 }
