@@ -450,6 +450,8 @@ func grpcServer(callers *admission) *grpc.Server {
 		grpc.MaxRecvMsgSize(agentapi.MaxMessage),
 		grpc.MaxSendMsgSize(agentapi.MaxMessage),
 		grpc.MaxHeaderListSize(16<<10),
+		grpc.StaticStreamWindowSize(agentapi.Window),
+		grpc.StaticConnWindowSize(agentapi.Window),
 		grpc.MaxConcurrentStreams(64),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime}),
