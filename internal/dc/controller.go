@@ -222,13 +222,16 @@ func (c *Controller) certificates(s *Sockets) *certificate.Source {
 }
 
 // maintain does once an hour what no client asks for: timelines of gMSAs learn of new
-// root keys, and tombstones go whose lifetime is over.
+// root keys, new administrators are protected, and tombstones go whose lifetime is over.
 func (c *Controller) maintain(ctx context.Context) {
 	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
 	for {
 		if err := c.directory.RefreshTimelines(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.Error("timelines were not refreshed", slog.Any("error", err))
+		}
+		if err := c.directory.ProtectAdministrators(ctx); err != nil && ctx.Err() == nil {
+			c.cfg.Log.Error("administrators were not protected", slog.Any("error", err))
 		}
 		if _, err := c.directory.PurgeTombstones(ctx); err != nil && ctx.Err() == nil {
 			c.cfg.Log.Error("tombstones were not purged", slog.Any("error", err))

@@ -10,8 +10,7 @@
 // The schema partition is the directory's own.
 //
 // AdminSDHolder's descriptor is given to the administrators' accounts and groups that are
-// made here, and to nobody later: there is no task that watches the membership of
-// protected groups ([MS-ADTS] 3.1.1.6.1).
+// made here; who becomes one later gets it from directory.ProtectAdministrators.
 //
 // Read [Objects] first.
 package provision
