@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/adproto"
 	"github.com/opengmsa/opengmsa/internal/ldapc"
@@ -27,6 +28,28 @@ type Info struct {
 	// word, and Time its clock.
 	Controller string
 	Time       time.Time
+}
+
+// Difference is a field of a credential spec that is not what the domain has.
+type Difference struct {
+	Field, Got, Want string
+}
+
+// Compare lists the fields in which a credential spec differs from the domain.
+func (i Info) Compare(d credspec.DomainJoinConfig) []Difference {
+	var list []Difference
+	for _, x := range []Difference{
+		{"Sid", d.Sid, i.SID.String()},
+		{"Guid", strings.Trim(d.Guid, "{}"), i.GUID.String()},
+		{"DnsTreeName", d.DnsTreeName, i.Forest},
+		{"DnsName", d.DnsName, i.DNSName},
+		{"NetBiosName", d.NetBiosName, i.NetBIOS},
+	} {
+		if !strings.EqualFold(x.Got, x.Want) {
+			list = append(list, x)
+		}
+	}
+	return list
 }
 
 // Info reads the domain's names and numbers.

@@ -88,5 +88,6 @@ same over LDAP is unproven without one.
 		}
 		b.WriteString(r.text + "\n")
 	}
+	b.WriteString(guidanceTable(t))
 	return b.String()
 }

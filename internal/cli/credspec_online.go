@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/adproto"
 )
@@ -21,13 +22,8 @@ func (a *app) compareSpec(ctx context.Context, o domainOptions, v *specView) err
 		if err != nil {
 			return err
 		}
-		for _, f := range []struct{ field, got, want string }{
-			{"Sid", v.Domain.SID, info.SID.String()}, {"Guid", v.Domain.GUID, info.GUID.String()},
-			{"DnsTreeName", v.Domain.Forest, info.Forest}, {"DnsName", v.Domain.DNS, info.DNSName}, {"NetBiosName", v.Domain.NetBIOS, info.NetBIOS},
-		} {
-			if !strings.EqualFold(strings.Trim(f.got, "{}"), f.want) {
-				v.fault("$.DomainJoinConfig."+f.field, fmt.Sprintf("%q, and the domain's is %q", f.got, f.want), "write "+f.want)
-			}
+		for _, x := range info.Compare(v.domainFields()) {
+			v.fault("$.DomainJoinConfig."+x.Field, fmt.Sprintf("%q, and the domain's is %q", x.Got, x.Want), "write "+x.Want)
 		}
 		for _, x := range v.Accounts {
 			if x.Domain != "" && !strings.EqualFold(x.Domain, info.DNSName) {
@@ -39,6 +35,11 @@ func (a *app) compareSpec(ctx context.Context, o domainOptions, v *specView) err
 		}
 		return nil
 	})
+}
+
+// domainFields are the spec's fields about its domain.
+func (v *specView) domainFields() credspec.DomainJoinConfig {
+	return credspec.DomainJoinConfig{Sid: v.Domain.SID, Guid: v.Domain.GUID, DnsTreeName: v.Domain.Forest, DnsName: v.Domain.DNS, NetBiosName: v.Domain.NetBIOS}
 }
 
 func (v *specView) fault(path, problem, remedy string) {

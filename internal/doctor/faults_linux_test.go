@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -210,6 +211,43 @@ var windowsFaults = map[string]fault{
 	"ContainerUser":           {[]string{"--windows", "2022", "--container-user", "ContainerUser", "webapp01"}, nothing, "windows", "only the system and Network Service"},
 }
 
+// warnings are what works for now, or for some: the doctor names it, and the host is
+// healthy.
+var warnings = map[string]fault{
+	"one scope": {nil, edited(`,
+            {"Name": "webapp01", "Scope": "CONTOSO"}`, ""), "spec-file", "no entry with the NetBIOS name as scope"},
+	"an authority that is not needed": {nil, both(foreignCA, inFiles("sed -i /protection:/d agent.yaml")), "certificate", "is not accepted here"},
+	"one of two name servers is dead": {
+		nil, resolvConf("nameserver 10.77.0.10\nnameserver 10.77.0.99\n"), "dns-udp", "10.77.0.99:53 does not answer",
+	},
+	"the clock is two minutes behind": {asHost, skewed(2 * time.Minute), "clock", "2m0s behind"},
+	"unconstrained delegation":        {nil, attribute("webapp01$", "userAccountControl", "528384", "4096"), "account-flags", "trusted for unconstrained delegation"},
+}
+
+// leaseFaults are of a workload with a lease.
+var leaseFaults = map[string]fault{
+	"a workload without a network":  {nil, leased("unshare --net sleep 60", inEnvironment), "dns-udp", "does not answer over UDP"},
+	"a workload without KRB5CCNAME": {nil, leased("sleep 60", ""), "lease-identity", "has no KRB5CCNAME"},
+	"a workload of another user":    {nil, leased("setpriv --reuid=1000 --regid=1000 --clear-groups sleep 60", inEnvironment), "lease-identity", "runs as the user 1000"},
+	"a lease without its tickets": {nil, func(t *testing.T, s *site) {
+		leased("sleep 60", inEnvironment)(t, s)
+		s.net.Run("rm", "/run/gmsa/leases/"+s.args[1]+"/ccache")
+	}, "lease-files", "the lease has no ccache"},
+}
+
+// inEnvironment is what a workload with a lease has in its environment.
+const inEnvironment = "KRB5CCNAME=/run/gmsa/ccache"
+
+// leased starts a workload and gives it a lease.
+func leased(command, environment string) func(*testing.T, *site) {
+	return func(t *testing.T, s *site) {
+		pid := strings.TrimSpace(s.net.Run("sh", "-c", environment+" setsid "+command+" >/dev/null 2>&1 </dev/null & echo $!"))
+		dir := strings.TrimSpace(s.net.Run(s.gmsa, "lease", "create", "--account", "webapp01", "--pid", pid))
+		s.args = []string{"--lease", filepath.Base(dir)}
+		t.Cleanup(func() { s.net.Run("kill", pid) })
+	}
+}
+
 // rootKeyFaults come last and in this order: nothing brings a root key back.
 var rootKeyFaults = []struct {
 	name string
@@ -374,15 +412,6 @@ func duplicateName(t *testing.T, s *site) {
 	}
 	s.dc.ModifyRaw(t, lab.BaseDN, record("add"))
 	t.Cleanup(func() { s.dc.ModifyRaw(t, lab.BaseDN, record("delete")) })
-}
-
-func read(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func parseKeytab(t *testing.T, path string) keytab.Keytab {

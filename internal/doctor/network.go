@@ -78,11 +78,11 @@ type port struct {
 // portTable is the table, with the password service, which computers need to change
 // their own password. Port 53 is the name servers', which need not be controllers.
 var portTable = []port{
-	{"port-kerberos-tcp", "tcp", 88, "Kerberos", "5:166", probeKerberos("tcp")},
-	{"port-kerberos-udp", "udp", 88, "Kerberos", "5:166", probeKerberos("udp")},
-	{"port-ldap-tcp", "tcp", 389, "LDAP", "5:168", probePing("tcp")},
-	{"port-ldap-udp", "udp", 389, "LDAP", "5:168", probePing("udp")},
-	{"port-ldaps", "tcp", 636, "LDAP over TLS", "5:169", probeTLS},
+	{"port-kerberos-tcp", "tcp", 88, "Kerberos", "5:164", probeKerberos("tcp")},
+	{"port-kerberos-udp", "udp", 88, "Kerberos", "5:164", probeKerberos("udp")},
+	{"port-ldap-tcp", "tcp", 389, "LDAP", "5:166", probePing("tcp")},
+	{"port-ldap-udp", "udp", 389, "LDAP", "5:166", probePing("udp")},
+	{"port-ldaps", "tcp", 636, "LDAP over TLS", "5:167", probeTLS},
 	{"port-kpasswd-tcp", "tcp", 464, "the password service", "", probePassword("tcp")},
 	{"port-kpasswd-udp", "udp", 464, "the password service", "", probePassword("udp")},
 }

@@ -61,15 +61,10 @@ func specPlace(_ context.Context, f *Facts) []Finding {
 func specFields(_ context.Context, f *Facts) []Finding {
 	d := f.spec.spec.DomainJoinConfig
 	var list []Finding
-	for _, x := range []struct{ field, got, want string }{
-		{"Sid", d.Sid, f.info.SID.String()}, {"Guid", strings.Trim(d.Guid, "{}"), f.info.GUID.String()},
-		{"DnsTreeName", d.DnsTreeName, f.info.Forest}, {"DnsName", d.DnsName, f.info.DNSName}, {"NetBiosName", d.NetBiosName, f.info.NetBIOS},
-	} {
-		if !strings.EqualFold(x.got, x.want) {
-			list = append(list, wrong("%s of the credential spec is %q, and the domain's is %q", x.field, x.got, x.want).
-				because("$.DomainJoinConfig."+x.field+" of "+f.spec.file.Path).
-				mend("gmsa credspec create %s --out %s  # or write %s by hand", orWord(d.MachineAccountName, "ACCOUNT"), f.spec.file.Path, x.want))
-		}
+	for _, x := range f.info.Compare(d) {
+		list = append(list, wrong("%s of the credential spec is %q, and the domain's is %q", x.Field, x.Got, x.Want).
+			because("$.DomainJoinConfig."+x.Field+" of "+f.spec.file.Path).
+			mend("gmsa credspec create %s --out %s  # or write %s by hand", orWord(d.MachineAccountName, "ACCOUNT"), f.spec.file.Path, x.Want))
 	}
 	if len(list) > 0 {
 		return list
@@ -176,8 +171,7 @@ func portableRefused(err error, user string) Finding {
 	return failed(err, "the portable account %s gets no ticket", user)
 }
 
-// specAccounts wants each entry of the spec to stand once with the DNS name and once
-// with the NetBIOS name, as the guide says.
+// specAccounts wants the accounts of the spec to be of the host's domain.
 func specAccounts(_ context.Context, f *Facts) []Finding {
 	spec := f.spec.spec
 	var list []Finding
@@ -185,17 +179,6 @@ func specAccounts(_ context.Context, f *Facts) []Finding {
 		if a.Domain != "" && !strings.EqualFold(a.Domain, f.info.DNSName) {
 			list = append(list, wrong("the credential spec names %s of the domain %s, and this host is of %s", a.Name, a.Domain, f.info.DNSName).
 				mend("gmsa credspec create %s --out %s", spec.DomainJoinConfig.MachineAccountName, f.spec.file.Path))
-			continue
-		}
-		scopes := 0
-		for _, g := range spec.ActiveDirectoryConfig.GroupManagedServiceAccounts {
-			if strings.EqualFold(bareName(g.Name), a.Name) {
-				scopes++
-			}
-		}
-		if scopes < 2 && strings.EqualFold(a.Name, spec.DomainJoinConfig.MachineAccountName) {
-			list = append(list, warning("%s stands in the credential spec once: Windows wants an entry with %s and one with %s as Scope", a.Name, f.info.DNSName, f.info.NetBIOS).
-				mend("gmsa credspec create %s --out %s", a.Name, f.spec.file.Path))
 		}
 	}
 	if len(list) == 0 {

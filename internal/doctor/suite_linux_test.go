@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opengmsa/opengmsa/internal/cli"
 	"github.com/opengmsa/opengmsa/internal/doctor"
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
@@ -21,6 +23,8 @@ type site struct {
 	gmsa string
 	// dir has the host's files that the doctor looks at: a fault of a file has its own.
 	dir string
+	// args are the doctor's, where a fault cannot know them beforehand.
+	args []string
 }
 
 // The files of a host, in its directory.
@@ -171,6 +175,14 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 	for name, f := range networkFaults {
 		t.Run(name, func(t *testing.T) { f.test(t, s) })
 	}
+	t.Run("healthy a lease", func(t *testing.T) {
+		own := *s
+		leased("sleep 60", inEnvironment)(t, &own)
+		wantHealthy(t, own.examine(t, own.args...))
+	})
+	for name, f := range leaseFaults {
+		t.Run(name, func(t *testing.T) { f.test(t, s) })
+	}
 	t.Run("a bundle has no secret", func(t *testing.T) { testBundle(t, s) })
 	t.Run("many hosts by ssh", func(t *testing.T) { testHosts(t, s) })
 }
@@ -199,6 +211,9 @@ func TestFaultsOfTheDomain(t *testing.T) {
 	for name, f := range accountFaults {
 		t.Run(name, func(t *testing.T) { f.test(t, s) })
 	}
+	for name, f := range warnings {
+		t.Run(name, func(t *testing.T) { f.judge(t, f.run(t, c.of(t, s)), true) })
+	}
 	for _, f := range rootKeyFaults {
 		t.Run(f.name, func(t *testing.T) { f.test(t, s) })
 	}
@@ -226,17 +241,32 @@ func healthy(t *testing.T, s *site) {
 	}
 }
 
-func (f fault) test(t *testing.T, s *site) {
-	f.inject(t, s)
-	args := f.args
-	if args == nil {
-		args = asAdmin
+func (f fault) test(t *testing.T, s *site) { f.judge(t, f.run(t, s), false) }
+
+// run injects the fault and examines the host.
+func (f fault) run(t *testing.T, s *site) doctor.Report {
+	t.Helper()
+	own := *s
+	f.inject(t, &own)
+	args := asAdmin
+	if f.args != nil {
+		args = f.args
+	}
+	if own.args != nil {
+		args = own.args
 	}
 	start := time.Now()
-	r := s.examine(t, args...)
+	r := own.examine(t, args...)
 	t.Logf("%d ms", time.Since(start).Milliseconds())
-	if r.Healthy || r.Cause == nil {
-		t.Fatalf("healthy:\n%s", show(r))
+	return r
+}
+
+// judge wants the fault to be the cause, with a remedy that is a command, and nothing
+// else to be an error.
+func (f fault) judge(t *testing.T, r doctor.Report, healthy bool) {
+	t.Helper()
+	if r.Healthy != healthy || r.Cause == nil {
+		t.Fatalf("healthy is %v:\n%s", r.Healthy, show(r))
 	}
 	if r.Cause.Check != f.check || !strings.Contains(r.Cause.Problem, f.problem) {
 		t.Errorf("the cause is %s: %q; want %s: %q\n%s", r.Cause.Check, r.Cause.Problem, f.check, f.problem, show(r))
@@ -245,8 +275,41 @@ func (f fault) test(t *testing.T, s *site) {
 		t.Errorf("no remedy for %q", r.Cause.Problem)
 	}
 	for _, x := range r.Results {
+		for _, finding := range x.Findings {
+			for _, m := range finding.Remedies {
+				checkRemedy(t, m)
+			}
+		}
 		if x.Severity == doctor.Error && x.Check != f.check {
 			t.Errorf("%s is an error too:\n%s", x.Check, show(r))
 		}
 	}
+}
+
+// checkRemedy wants a remedy that is a command of ours to be one, with options that it
+// has.
+func checkRemedy(t *testing.T, remedy string) {
+	t.Helper()
+	command, _, _ := strings.Cut(remedy, "  # ")
+	words := shellWords(command)
+	if words[0] != "gmsa" {
+		return
+	}
+	var out bytes.Buffer
+	env := cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, Now: time.Now}
+	if code := cli.Run(t.Context(), append(words[1:], "--help"), env); code != 0 {
+		t.Errorf("the remedy %q is no command:\n%s", remedy, out.String())
+	}
+}
+
+// shellWords splits a command line with single quotes.
+func shellWords(s string) (words []string) {
+	for i, part := range strings.Split(s, "'") {
+		if i%2 == 1 {
+			words = append(words, part)
+		} else {
+			words = append(words, strings.Fields(part)...)
+		}
+	}
+	return words
 }
