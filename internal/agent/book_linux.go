@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/opengmsa/opengmsa/internal/agent/account"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/peer"
@@ -500,6 +502,21 @@ func (b *book) rewrite(e *entry) {
 	}
 	if changed && e.Options.OnRotate != "" {
 		b.rotated(e)
+	}
+	if changed && e.Options.Signal != "" {
+		b.signal(e)
+	}
+}
+
+// signal tells a workload that its keys have changed.
+func (b *book) signal(e *entry) {
+	p, err := peer.OpenProcess(e.Workload.PID, e.Workload.Start)
+	if err == nil {
+		err = p.Signal(unix.SignalNum("SIG" + e.Options.Signal))
+		p.Close()
+	}
+	if err != nil && !errors.Is(err, peer.ErrGone) {
+		b.log.Error("cannot signal a workload", slog.String("lease", e.ID.String()), slog.String("signal", e.Options.Signal), slog.Any("error", err))
 	}
 }
 

@@ -230,16 +230,27 @@ func (h hookCall) order() (order, policy.Grant, error) {
 	if m := process.Namespaces.Mount; m == h.a.admission.own.Mount || m == h.caller.Namespaces.Mount {
 		return order{}, policy.Grant{}, usage("process %d is in no container: its mount namespace is the host's, or the hook's", process.PID)
 	}
-	uid, ok1 := peer.ToHost(process.UIDMap, h.request.UID)
-	gid, ok2 := peer.ToHost(process.GIDMap, h.request.GID)
-	if !ok1 || !ok2 {
-		return order{}, policy.Grant{}, usage("user %d:%d does not exist in the container's user namespace", h.request.UID, h.request.GID)
+	program, err := toHost(process, policy.ContainerFiles{UID: h.request.UID, GID: h.request.GID})
+	if err != nil {
+		return order{}, policy.Grant{}, err
+	}
+	container := h.container(process, program)
+	if o := h.request.Owner; o != nil {
+		files, err := toHost(process, policy.ContainerFiles(*o))
+		if err != nil {
+			return order{}, policy.Grant{}, err
+		}
+		container.Files = &files
 	}
 	set := h.a.settings.Load()
 	name, keytab := h.request.CredentialSpec, h.request.Keytab
-	grant, err := set.policy.DecideContainer(h.container(process, uid, gid), policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
+	grant, err := set.policy.DecideContainer(container, policy.ContainerRequest{Spec: name, ByAnnotation: h.request.ByAnnotation, Keytab: keytab})
 	if err != nil {
 		return order{}, grant, notPublished(name, err)
+	}
+	files, err := filesOf(process, container, program, grant)
+	if err != nil {
+		return order{}, grant, err
 	}
 	s := server{a: h.a}
 	parsed, _, err := s.namedSpec(name)
@@ -250,20 +261,49 @@ func (h hookCall) order() (order, policy.Grant, error) {
 	if err != nil {
 		return order{}, grant, err
 	}
-	o, err := s.draft(set, h.caller, &agentapi.CreateLeaseRequest{Uid: uid, Gid: gid, Keytab: keytab}, subject{spec: name, targets: targets, grant: grant})
+	o, err := s.draft(set, h.caller, &agentapi.CreateLeaseRequest{Uid: files.UID, Gid: files.GID, Mode: modeOf(files), Keytab: keytab}, subject{spec: name, targets: targets, grant: grant})
 	if err != nil {
 		return order{}, grant, err
 	}
-	o.lease.Container = h.request.Container
+	o.lease.Container, o.lease.Options.Signal = h.request.Container, grant.ReloadSignal
 	err = o.follow(process.Clone())
 	return o, grant, err
+}
+
+// toHost maps ids of a container to those of the host.
+func toHost(p *peer.Process, f policy.ContainerFiles) (policy.ContainerFiles, error) {
+	uid, ok1 := peer.ToHost(p.UIDMap, f.UID)
+	gid, ok2 := peer.ToHost(p.GIDMap, f.GID)
+	if !ok1 || !ok2 {
+		return policy.ContainerFiles{}, usage("user %d:%d does not exist in the container's user namespace", f.UID, f.GID)
+	}
+	return policy.ContainerFiles{UID: uid, GID: gid, Group: f.Group}, nil
+}
+
+// filesOf is whom the files of a lease are for: whom the container says, else the rule, else
+// the container's program.
+func filesOf(p *peer.Process, c policy.Container, program policy.ContainerFiles, g policy.Grant) (policy.ContainerFiles, error) {
+	switch {
+	case c.Files != nil:
+		return *c.Files, nil
+	case g.Files != nil:
+		return toHost(p, *g.Files)
+	}
+	return program, nil
+}
+
+func modeOf(f policy.ContainerFiles) uint32 {
+	if f.Group {
+		return 0o440
+	}
+	return 0o400
 }
 
 // container is whom the policy judges. The names of Kubernetes are CRI's, and count where
 // containerd of root is the runtime, by its control group: with podman an image could bring
 // them.
-func (h hookCall) container(p *peer.Process, uid, gid uint32) policy.Container {
-	c := policy.Container{Runtime: peer.RuntimeOf(p.Cgroup), Cgroup: p.Cgroup, UID: uid, GID: gid}
+func (h hookCall) container(p *peer.Process, program policy.ContainerFiles) policy.Container {
+	c := policy.Container{Runtime: peer.RuntimeOf(p.Cgroup), Cgroup: p.Cgroup, UID: program.UID, GID: program.GID}
 	switch {
 	case !h.caller.HostRoot():
 		user := subjectOf(h.caller)

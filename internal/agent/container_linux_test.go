@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +213,9 @@ func TestAContainerWithoutALeaseDoesNotStart(t *testing.T) {
 		"a name that is a path":          {[]string{"--spec", "../../etc/shadow"}, nil, []string{"is not published"}},
 		"a socket where nobody is":       {[]string{"--spec", "webapp01", "--socket", g.base + "/none"}, nil, []string{"no agent answers on", "hint: systemctl start gmsa-agent"}},
 		"the agent's other socket":       {[]string{"--spec", "webapp01", "--socket", g.cfg.Config.Socket}, nil, []string{"no agent answers on"}},
+		"an owner that is no number":     {[]string{"--spec", "webapp01,uid=root"}, nil, []string{"uid=root", "want uid=N, gid=N, mode=0400 or mode=0440"}},
+		"a mode for everybody":           {[]string{"--spec", "webapp01,mode=0444"}, nil, []string{"want uid=N, gid=N, mode=0400 or mode=0440"}},
+		"an owner that there is not":     {[]string{"--spec", "webapp01,uid=70000"}, userNamespace, []string{"user 70000:0 does not exist"}},
 		"an option that there is not":    {[]string{"--what"}, nil, []string{"flag provided but not defined"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -247,6 +251,67 @@ func TestAStartFailsInTime(t *testing.T) {
 	if took := time.Since(began); err == nil || took > 10*time.Second || !strings.Contains(out, "the agent does not answer in time") {
 		t.Errorf("after %v: %v\n%s", took, err, out)
 	}
+}
+
+// An image that starts as root and becomes another user says whose the files are, or its
+// rule does.
+func TestWhoseTheFilesAre(t *testing.T) {
+	g := published(t, true)
+	look := func(args ...string) string {
+		container := g.container(t, args...)
+		container.Args = []string{"stat", "-c", "%u:%g %a", "-L", "/run/gmsa/ccache"}
+		out, err := container.Run(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for spec, want := range map[string]string{
+		"webapp01":                                "0:0 400\n",
+		"webapp01,uid=33":                         "33:0 400\n",
+		"webapp01:keytab,uid=33,gid=33,mode=0440": "33:33 440\n",
+		"webapp01,mode=0400":                      "0:0 400\n",
+	} {
+		if got := look("--spec", spec); got != want {
+			t.Errorf("%s: %q, want %q", spec, got, want)
+		}
+	}
+	next := g.cfg.Config
+	next.Containers.Rules = slices.Clone(next.Containers.Rules)
+	next.Containers.Rules[0].Files = &policy.ContainerFiles{UID: 999, GID: 999, Group: true}
+	g.use(next)
+	for spec, want := range map[string]string{"webapp01": "999:999 440\n", "webapp01,uid=33": "33:0 400\n"} {
+		if got := look("--spec", spec); got != want {
+			t.Errorf("%s by a rule: %q, want %q", spec, got, want)
+		}
+	}
+	g.empty(t)
+}
+
+// A container's first process is told when the keys have changed, and finds the new ones.
+func TestTheReloadSignal(t *testing.T) {
+	t.Parallel() // it waits
+	lab.Need(t, "users", "runc", "klist")
+	g := newGuard(t, func(c *config.Config) {
+		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.OtherRuntime}, Keytab: true, ReloadSignal: "USR1"}}
+	})
+	g.writeSpec(t, "webapp01", "webapp01")
+	g.domain.expires = time.Now().Add(11 * time.Second) // the guard believes no version in the last 10
+	g.start(t)
+	container := g.container(t, "--spec", "webapp01:keytab")
+	container.Programs = append(container.Programs, "sleep")
+	container.UID, container.GID = 1000, 1000
+	container.Args = []string{"sh", "-c", `trap 'echo told; klist -k /run/gmsa/client.keytab; exit 0' USR1
+klist -k /run/gmsa/client.keytab; while :; do sleep 0.1; done`}
+	out, err := container.Run(t)
+	if time.Now().Before(g.domain.expires) {
+		t.Error("it was told before the rollover")
+	}
+	before, after, ok := strings.Cut(out, "told\n")
+	if err != nil || !ok || !strings.Contains(before, "1 webapp01$@CONTOSO.COM") || !strings.Contains(after, "2 webapp01$@CONTOSO.COM") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	g.empty(t)
 }
 
 // The lease lives as long as the container, and through a restart of the agent; what

@@ -70,6 +70,17 @@ type Request struct {
 	// container. The agent maps them by the user namespace of the process.
 	UID uint32 `json:"uid"`
 	GID uint32 `json:"gid"`
+	// Owner is whom the files are for, where that is somebody else: an image may start
+	// as root and become another user.
+	Owner *Owner `json:"owner,omitempty"`
+}
+
+// Owner is whom a lease's files are for, as ids of the container.
+type Owner struct {
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+	// Group may read the files too.
+	Group bool `json:"group,omitempty"`
 }
 
 // Reply is the agent's message.

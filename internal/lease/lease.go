@@ -153,6 +153,8 @@ type Options struct {
 	// OnRotate names a command of the agent's configuration that runs as the
 	// lease's owner after the keys have changed.
 	OnRotate string `json:"onRotate,omitempty"`
+	// Signal is sent to the workload after the keys have changed, such as HUP.
+	Signal string `json:"signal,omitempty"`
 	// SPNs are services whose tickets are put into the cache ahead of use.
 	SPNs []string `json:"spns,omitempty"`
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -201,6 +202,9 @@ func (p *Process) Alive() bool {
 		return err == nil && n == 0
 	}
 }
+
+// Signal sends a signal to the process, and to no later one of its pid.
+func (p *Process) Signal(s syscall.Signal) error { return unix.PidfdSendSignal(p.fd, s, nil, 0) }
 
 // Close releases the pidfd. It is idempotent, and does nothing to the process.
 func (p *Process) Close() {

@@ -35,6 +35,9 @@ type Container struct {
 	Cgroup string
 	// UID and GID are the host's ids of its program's user.
 	UID, GID uint32
+	// Files is whom it wants the files for, as ids of the host; nil for its program's
+	// user.
+	Files *ContainerFiles
 	// User is who runs the runtime, for [Rootless]; nil for root of the host.
 	User *Subject
 	// Namespace and Pod are those of Kubernetes, as the runtime says and nobody whom it
@@ -72,7 +75,24 @@ type ContainerRule struct {
 	// may give it an identity without meaning to; a device is always asked for by
 	// name.
 	Annotations bool `yaml:"annotations"`
+	// Files, where given, is whom the files are for: an image may start as root and
+	// become another user. A container that says so itself, by its annotation, comes first.
+	Files *ContainerFiles `yaml:"files"`
+	// ReloadSignal is sent to the container's first process after the keys have changed:
+	// HUP, USR1, USR2, WINCH or TERM.
+	ReloadSignal string `yaml:"reload_signal"`
 }
+
+// ContainerFiles is whom a lease's files are for; in a rule, as ids of the container.
+type ContainerFiles struct {
+	UID uint32 `yaml:"uid"`
+	GID uint32 `yaml:"gid"`
+	// Group may read the files too.
+	Group bool `yaml:"group"`
+}
+
+// reloadSignals are the signals that a rule may name.
+func reloadSignals() []string { return []string{"", "HUP", "USR1", "USR2", "WINCH", "TERM"} }
 
 // ContainerRequest is what a container asks for.
 type ContainerRequest struct {
@@ -87,8 +107,10 @@ type ContainerRequest struct {
 // DecideContainer answers for a container. The reason of a refusal is for the log.
 func (p Policy) DecideContainer(c Container, r ContainerRequest) (Grant, error) {
 	if c.User != nil {
-		if err := ownsIDs(*c.User, Request{UID: c.UID, GID: c.GID}); err != nil { // security 5
-			return Grant{}, err
+		for _, f := range []ContainerFiles{{UID: c.UID, GID: c.GID}, c.files()} {
+			if err := ownsIDs(*c.User, Request{UID: f.UID, GID: f.GID}); err != nil { // security 5
+				return Grant{}, err
+			}
 		}
 	}
 	reason := fmt.Sprintf("no rule for containers publishes %q to it", r.Spec)
@@ -105,10 +127,18 @@ func (p Policy) DecideContainer(c Container, r ContainerRequest) (Grant, error) 
 		case r.Keytab && !rule.Keytab:
 			reason = fmt.Sprintf("rule %s for containers grants tickets and no keytab", label)
 		default:
-			return Grant{Rule: label}, nil
+			return Grant{Rule: label, Files: rule.Files, ReloadSignal: rule.ReloadSignal}, nil
 		}
 	}
 	return Grant{}, fmt.Errorf("%w: %s", ErrDenied, reason)
+}
+
+// files is whom the files are for.
+func (c Container) files() ContainerFiles {
+	if c.Files != nil {
+		return *c.Files
+	}
+	return ContainerFiles{UID: c.UID, GID: c.GID}
 }
 
 // Published tells whether any rule publishes a spec, and whether with keys.
@@ -129,7 +159,7 @@ func (p Policy) AnyRootless() bool {
 func (r ContainerRule) matches(c Container) bool {
 	return slices.Contains(r.Runtimes, c.Runtime) &&
 		(c.User == nil || slices.Contains(r.Owners, c.User.UID)) &&
-		(len(r.Users) == 0 || slices.Contains(r.Users, c.UID)) &&
+		(len(r.Users) == 0 || slices.Contains(r.Users, c.UID) && slices.Contains(r.Users, c.files().UID)) &&
 		(len(r.Namespaces) == 0 || c.Namespace != "" && matchAny(r.Namespaces, c.Namespace)) &&
 		(len(r.Pods) == 0 || c.Pod != "" && matchAny(r.Pods, c.Pod)) &&
 		(len(r.Cgroups) == 0 || slices.ContainsFunc(r.Cgroups, func(g string) bool { return below(c.Cgroup, g) }))
@@ -146,6 +176,9 @@ func (r ContainerRule) faults(i int) []error {
 	var faults []error
 	fault := func(field, format string, a ...any) {
 		faults = append(faults, fmt.Errorf("containers.rules[%d].%s: %s", i, field, fmt.Sprintf(format, a...)))
+	}
+	if !slices.Contains(reloadSignals(), r.ReloadSignal) {
+		fault("reload_signal", "%q: want one of %s", r.ReloadSignal, strings.Join(reloadSignals()[1:], ", "))
 	}
 	for field, patterns := range map[string][]string{"credential_specs": r.CredentialSpecs, "namespaces": r.Namespaces, "pods": r.Pods} {
 		for _, pattern := range patterns {

@@ -29,6 +29,7 @@ func TestDecideContainer(t *testing.T) {
 		"another namespace":           {Container{Runtime: Containerd, Namespace: "shop2", Pod: "web-1"}, "shop", false, ""},
 		"another pod":                 {Container{Runtime: Containerd, Namespace: "shop", Pod: "db-1"}, "shop", false, ""},
 		"no namespace":                {Container{Runtime: Containerd, Pod: "web-1"}, "shop", false, ""},
+		"files for another user":      {Container{Runtime: Docker, Cgroup: "/db.slice/docker-1.scope", UID: 999, Files: &ContainerFiles{UID: 1000}}, "sql", true, ""},
 		"another user":                {Container{Runtime: Docker, Cgroup: "/db.slice/docker-1.scope", UID: 0}, "sql", false, ""},
 		"a name that is a pattern":    {Container{Runtime: Podman}, "*", false, ""},
 		"a name with a path in it":    {Container{Runtime: Podman}, "contoso_web/../hr", false, ""},
@@ -56,6 +57,8 @@ func TestDecideRootlessContainer(t *testing.T) {
 	}{
 		"the user's own ids":    {Container{Runtime: Rootless, UID: 1000, GID: 1000, User: &user}, "web", `"users'"`},
 		"subordinate ids":       {Container{Runtime: Rootless, UID: 100001, GID: 100002, User: &user}, "web", `"users'"`},
+		"files for another":     {Container{Runtime: Rootless, UID: 1000, GID: 1000, User: &user, Files: &ContainerFiles{UID: 1001, GID: 1000}}, "web", ""},
+		"files for a group":     {Container{Runtime: Rootless, UID: 1000, GID: 1000, User: &user, Files: &ContainerFiles{UID: 100001, GID: 1000, Group: true}}, "web", `"users'"`},
 		"another's uid":         {Container{Runtime: Rootless, UID: 1001, GID: 1000, User: &user}, "web", ""},
 		"root's uid":            {Container{Runtime: Rootless, UID: 0, GID: 1000, User: &user}, "web", ""},
 		"root's gid":            {Container{Runtime: Rootless, UID: 1000, GID: 0, User: &user}, "web", ""},

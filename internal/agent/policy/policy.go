@@ -92,6 +92,9 @@ type Grant struct {
 	Rule string
 	// Leases is the quota that the rule sets; 0 for the agent's own.
 	Leases int
+	// Files and ReloadSignal are those of a rule for containers.
+	Files        *ContainerFiles
+	ReloadSignal string
 }
 
 // Decide answers a request. A refusal wraps ErrDenied and gives a reason that is

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opengmsa/opengmsa/internal/hookapi"
@@ -167,13 +168,44 @@ func request(o Options, s state, b bundle) (hookapi.Request, error) {
 	if name == "" {
 		name = SpecOf(s.Annotations, s.Annotations[criContainer])
 	}
-	name, keytab := strings.CutSuffix(name, KeytabSuffix)
+	name, keytab, owner, err := parseSpec(name, hookapi.Owner{UID: b.Process.User.UID, GID: b.Process.User.GID})
+	if err != nil {
+		return hookapi.Request{}, err
+	}
 	if name == "" {
 		return hookapi.Request{}, fmt.Errorf("the container names no credential spec; hint: its annotation %s does", Annotation)
 	}
 	return hookapi.Request{
 		Op: hookapi.Attach, Container: s.ID, CredentialSpec: name, ByAnnotation: o.ByAnnotation || o.CredentialSpec == "", Keytab: keytab,
 		Namespace: s.Annotations[criNamespace], Pod: s.Annotations[criPod],
-		UID: b.Process.User.UID, GID: b.Process.User.GID,
+		UID: b.Process.User.UID, GID: b.Process.User.GID, Owner: owner,
 	}, nil
+}
+
+// parseSpec reads NAME[:keytab][,uid=N][,gid=N][,mode=0440]. What is not said of the owner is
+// the program's user; without a word of it there is no owner.
+func parseSpec(text string, program hookapi.Owner) (name string, keytab bool, owner *hookapi.Owner, err error) {
+	name, options, more := strings.Cut(text, ",")
+	name, keytab = strings.CutSuffix(name, KeytabSuffix)
+	if !more {
+		return name, keytab, nil, nil
+	}
+	owner = &program
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		id, err := strconv.ParseUint(value, 10, 32)
+		switch {
+		case key == "uid" && err == nil:
+			owner.UID = uint32(id)
+		case key == "gid" && err == nil:
+			owner.GID = uint32(id)
+		case option == "mode=0400":
+			owner.Group = false
+		case option == "mode=0440":
+			owner.Group = true
+		default:
+			return "", false, nil, fmt.Errorf("credential spec %q: option %q; want uid=N, gid=N, mode=0400 or mode=0440", text, option)
+		}
+	}
+	return name, keytab, owner, nil
 }
