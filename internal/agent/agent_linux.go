@@ -313,7 +313,8 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		{"socket", ran.Socket == next.Socket && ran.SocketMode == next.SocketMode},
 		{"containers.hook_socket, hook and cdi_directory", ran.Containers.HookSocket == next.Containers.HookSocket &&
 			ran.Containers.Hook == next.Containers.Hook && ran.Containers.CDIDirectory == next.Containers.CDIDirectory},
-		{"ecs.socket and directory", ran.ECS.Socket == next.ECS.Socket && ran.ECS.Directory == next.ECS.Directory},
+		{"ecs, but accounts,", ran.ECS.Socket == next.ECS.Socket && ran.ECS.Directory == next.ECS.Directory &&
+			ran.ECS.UID == next.ECS.UID && ran.ECS.GID == next.ECS.GID && ran.ECS.Mode == next.ECS.Mode},
 		{"leases", ran.Leases == next.Leases},
 		{"state_directory", ran.StateDirectory == next.StateDirectory},
 		{"event_log", ran.EventLog == next.EventLog},

@@ -267,8 +267,8 @@ func TestWhoseTheFilesAre(t *testing.T) {
 		return out
 	}
 	for spec, want := range map[string]string{
-		"webapp01":                                "0:0 400\n",
-		"webapp01,uid=33":                         "33:0 400\n",
+		"webapp01":        "0:0 400\n",
+		"webapp01,uid=33": "33:0 400\n",
 		"webapp01:keytab,uid=33,gid=33,mode=0440": "33:33 440\n",
 		"webapp01,mode=0400":                      "0:0 400\n",
 	} {
