@@ -318,6 +318,11 @@ func TestDemoKeptForPrograms(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "pid ") {
 		t.Errorf("kept is %q: %v\n%s", r.Kept, err, out)
 	}
+	// The user that an agent runs as operates it.
+	out, err = v.command("sh", "-c", ". "+r.Kept+" && gmsa agent reload && gmsa agent status").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "HOST IDENTITY") || !strings.Contains(string(out), "WebApp01$@CONTOSO.COM") {
+		t.Errorf("agent reload and status: %v\n%s", err, out)
+	}
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"os/user"
 	"slices"
 	"strconv"
@@ -280,14 +281,21 @@ func speaksFor(c caller, p *peer.Process) bool {
 	return c.HostRoot() || p.UID == c.UID || subordinate("/etc/subuid", c.UID, p.UID)
 }
 
-// mine finds a lease that the caller may see: its own, or any for root.
+// operates tells whether a caller may see and steer the whole agent: root of the host,
+// and the user that the agent runs as, who may end it and reads its files anyway.
+func operates(c caller) bool {
+	uid := os.Geteuid()
+	return c.HostRoot() || uid != 0 && c.UID == uint32(uid)
+}
+
+// mine finds a lease that the caller may see: its own, or any for who operates the agent.
 func (s server) mine(c caller, id string) (*entry, error) {
 	parsed, err := lease.ParseID(id)
 	if err != nil {
 		return nil, usage("%v", err)
 	}
 	e := s.a.book.find(parsed)
-	if e == nil || !c.HostRoot() && e.Creator != c.UID {
+	if e == nil || !operates(c) && e.Creator != c.UID {
 		return nil, notFound("there is no lease %s", id)
 	}
 	return e, nil
@@ -316,7 +324,7 @@ func (s server) ListLeases(ctx context.Context, r *agentapi.ListLeasesRequest) (
 	wanted := strings.TrimSuffix(r.GetAccount(), "$")
 	reply := &agentapi.ListLeasesResponse{}
 	for _, e := range s.a.book.all() {
-		if e.ID.String() <= r.GetPageToken() || !c.HostRoot() && e.Creator != c.UID {
+		if e.ID.String() <= r.GetPageToken() || !operates(c) && e.Creator != c.UID {
 			continue
 		}
 		if wanted != "" && !slices.ContainsFunc(e.now().Accounts, func(a lease.Account) bool { return strings.EqualFold(a.Name, wanted) }) {
@@ -353,7 +361,7 @@ func (s server) RemoveLease(ctx context.Context, r *agentapi.RemoveLeaseRequest)
 	return &agentapi.RemoveLeaseResponse{}, nil
 }
 
-// Status tells how the agent is. Others than root hear of their own leases
+// Status tells how the agent is. Who does not operate it hears of the own leases
 // alone.
 func (s server) Status(ctx context.Context, r *agentapi.StatusRequest) (*agentapi.StatusResponse, error) {
 	c, _ := callerOf(ctx)
@@ -362,7 +370,7 @@ func (s server) Status(ctx context.Context, r *agentapi.StatusRequest) (*agentap
 		Version: s.a.cfg.Version, Started: timestamppb.New(s.a.started), Uptime: durationpb.New(now.Sub(s.a.started)),
 		LeaseDirectory: s.a.root.Path(), LeaseStorage: s.a.root.Kind(),
 	}
-	if !c.HostRoot() {
+	if !operates(c) {
 		for _, e := range s.a.book.all() {
 			if e.Creator == c.UID {
 				reply.Leases++
@@ -489,8 +497,8 @@ func (s server) lease(e *entry) *agentapi.Lease {
 
 // Reload reads the configuration again.
 func (s server) Reload(ctx context.Context, _ *agentapi.ReloadRequest) (*agentapi.ReloadResponse, error) {
-	if c, _ := callerOf(ctx); !c.HostRoot() {
-		return nil, denied(errors.New("reload is root's alone"))
+	if c, _ := callerOf(ctx); !operates(c) {
+		return nil, denied(errors.New("reload is for root and the agent's own user alone"))
 	}
 	warnings, err := s.a.Reload()
 	if err != nil {

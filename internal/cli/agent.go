@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func writeStatus(w io.Writer, s *agentapi.StatusResponse) error {
 	for _, c := range s.GetCredentialSpecs() {
 		specs = append(specs, []string{c.GetName(), c.GetPath(), strings.Join(append(c.GetFaults(), c.GetWarnings()...), "; ")})
 	}
-	for _, rows := range [][][]string{identities, accountRows(s.GetAccounts()), specs} {
+	for _, rows := range [][][]string{identities, accountRows(s.GetAccounts(), true), specs} {
 		if len(rows) == 1 {
 			continue
 		}
@@ -78,13 +79,19 @@ func writeStatus(w io.Writer, s *agentapi.StatusResponse) error {
 	return nil
 }
 
-func accountRows(accounts []*agentapi.Account) [][]string {
+// accountRows is a table of accounts, with how many leases use each where that is known.
+func accountRows(accounts []*agentapi.Account, leases bool) [][]string {
 	rows := [][]string{{"ACCOUNT", "STATE", "KVNO", "LEASES", "TICKET UNTIL", "NEXT PASSWORD", "CONTROLLER", "ERROR"}}
 	for _, x := range accounts {
 		rows = append(rows, []string{
 			x.GetPrincipal(), stateName(x.GetState()), strconv.Itoa(int(x.GetKvno())), strconv.Itoa(int(x.GetLeases())),
 			stamp(x.GetTicketExpires()), stamp(x.GetNextRollover()), x.GetController(), errorText(x.GetError()),
 		})
+	}
+	if !leases {
+		for i, row := range rows {
+			rows[i] = slices.Delete(row, 3, 4)
+		}
 	}
 	return rows
 }

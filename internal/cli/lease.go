@@ -258,7 +258,7 @@ func writeLease(w io.Writer, l *agentapi.Lease) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
-	return table(w, accountRows(l.GetAccounts()))
+	return table(w, accountRows(l.GetAccounts(), false))
 }
 
 func (a *app) leaseRemove() *cobra.Command {
