@@ -55,7 +55,7 @@ if [ "$(id -u)" != 0 ]; then
   exit 0
 fi
 
-echo "Go $have. This installs from Debian, in about a minute and a half (up to 350 MB):"
+echo "Go $have. This installs from Debian, in two or three minutes (about 265 MB to download, 1.2 GB on disk):"
 echo "$need_stable$need_backports" | fold -s -w 100 | sed 's/^ */  /'
 echo "Clients that exclude each other go into a Debian of their own, which the first test that needs it makes"
 echo "in the lab's cache (140 MB more, two minutes, once; internal/lab/root-packages), and engines of"
