@@ -135,7 +135,7 @@ func (x *exchange) issueInitial(client, server *account.Account, proof proof) (k
 	}
 	info := krb5.ETypeInfo2{proof.info()}
 	rep := krb5.KDCRep{Type: krb5.MsgASRep, CRealm: x.realm, CName: part.CName, Ticket: ticket,
-		PAData: []krb5.PAData{{Type: krb5.PAETypeInfo2, Value: info.Append(make([]byte, 0, paValueSize))}}}
+		PAData: []krb5.PAData{{Type: krb5.PAETypeInfo2, Value: info.Append(x.scratch.take(paValueSize))}}}
 	enc := x.replyPart(krb5.MsgASRep, part, server, keys.session)
 	enc.KeyExpiration, enc.LastReq = x.passwordNotice(client)
 	enc.PAData = append(x.requestProof(proof.key), x.replyPAData(adproto.EncDefaultAccounts)...)

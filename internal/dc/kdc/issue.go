@@ -45,14 +45,14 @@ func (x *exchange) sealTicket(server *account.Account, part krb5.EncTicketPart, 
 			return nil, err
 		}
 	}
-	plain := part.Append(make([]byte, 0, ticketPartSize+authorizationSize(part)))
-	enc, err := krb5.Seal(s.key, krb5.UsageTicket, plain, x.cfg.Rand)
+	plain := part.Append(x.scratch.take(ticketPartSize + authorizationSize(part)))
+	enc, err := x.seal(s.key, krb5.UsageTicket, plain)
 	clear(plain)
 	if err != nil {
 		return nil, err
 	}
 	enc.KVNO = s.kvno
-	out := make([]byte, 0, ticketHeader+len(enc.Cipher))
+	out := x.scratch.take(ticketHeader + len(enc.Cipher))
 	return krb5.Ticket{Realm: x.realm, SName: x.serverName(server), EncPart: enc}.Append(out), nil
 }
 
@@ -98,7 +98,7 @@ func (x *exchange) replyPart(t krb5.MessageType, part krb5.EncTicketPart, server
 
 // sealReply encrypts it.
 func (x *exchange) sealReply(enc krb5.EncKDCRepPart, key *crypto.Key, usage uint32) (krb5.EncryptedData, error) {
-	plain := enc.Append(make([]byte, 0, replyPartSize))
+	plain := enc.Append(x.scratch.take(replyPartSize))
 	defer clear(plain)
-	return krb5.Seal(key, usage, plain, x.cfg.Rand)
+	return x.seal(key, usage, plain)
 }

@@ -63,5 +63,5 @@ func (x *exchange) requestProof(key *crypto.Key) []krb5.PAData {
 		return nil
 	}
 	sum := krb5.Checksum{Type: key.ChecksumType(), Sum: key.Checksum(krb5.UsageASReqChecksum, x.message)}
-	return []krb5.PAData{{Type: krb5.PAReqEncPARep, Value: sum.Append(make([]byte, 0, paValueSize))}}
+	return []krb5.PAData{{Type: krb5.PAReqEncPARep, Value: sum.Append(x.scratch.take(paValueSize))}}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/opengmsa/opengmsa/internal/dc/account"
@@ -64,10 +65,11 @@ type Server struct {
 	realm  string
 	tgs    krb5.PrincipalName // krbtgt/REALM
 
-	replays *replay.Cache
-	pace    *pace.Limiter
-	answers *lookaside
-	opened  openedTGTs
+	replays   *replay.Cache
+	pace      *pace.Limiter
+	answers   *lookaside
+	opened    openedTGTs
+	scratches sync.Pool // of *scratch
 }
 
 // New makes a Server.
@@ -76,10 +78,11 @@ func New(cfg Config) *Server {
 	domain := cfg.Accounts.Domain()
 	return &Server{
 		cfg: cfg, domain: domain, realm: domain.Realm(),
-		tgs:     krb5.NewName(krb5.NameSrvInst, "krbtgt", domain.Realm()),
-		replays: replay.New(2*cfg.Skew, 0),
-		pace:    pace.New(cfg.UDPRate, 2*cfg.UDPRate),
-		answers: newLookaside(),
+		tgs:       krb5.NewName(krb5.NameSrvInst, "krbtgt", domain.Realm()),
+		replays:   replay.New(2*cfg.Skew, 0),
+		pace:      pace.New(cfg.UDPRate, 2*cfg.UDPRate),
+		answers:   newLookaside(),
+		scratches: sync.Pool{New: newScratch},
 	}
 }
 
@@ -92,6 +95,7 @@ type exchange struct {
 	message []byte // as it came
 	req     krb5.KDCReq
 	options krb5.PACOptions // that the client asks for
+	scratch *scratch        // holds what the reply is made of
 	// loggedOn is the client of an AS exchange that succeeded, and attempt its logon.
 	attempt  account.Attempt
 	loggedOn *account.Account
@@ -104,7 +108,8 @@ func (s *Server) handle(ctx context.Context, dst, message []byte, from netip.Add
 	if !ok || kind != krb5.MsgASReq && kind != krb5.MsgTGSReq {
 		return dst
 	}
-	x := exchange{Server: s, ctx: ctx, from: from, now: s.cfg.Accounts.Now(), message: message}
+	x := exchange{Server: s, ctx: ctx, from: from, now: s.cfg.Accounts.Now(), message: message, scratch: s.scratches.Get().(*scratch)}
+	defer x.giveBack()
 	start := len(dst)
 	rep, err := x.answer(kind)
 	if errors.Is(err, krb5.ErrRepeat) {
@@ -128,6 +133,12 @@ func (s *Server) handle(ctx context.Context, dst, message []byte, from netip.Add
 		x.attempt.Succeed(ctx, x.loggedOn)
 	}
 	return dst
+}
+
+// giveBack ends an exchange, whose answer is written.
+func (x *exchange) giveBack() {
+	x.scratch.reset()
+	x.scratches.Put(x.scratch)
 }
 
 // transport is what a request came by.
