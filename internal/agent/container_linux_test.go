@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/agent/policy"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
@@ -28,7 +29,7 @@ func published(t *testing.T, keytab bool) *guard {
 	lab.Need(t, "users", "runc", "klist")
 	g := newGuard(t, func(c *config.Config) {
 		c.Containers.Rules = []policy.ContainerRule{{
-			Name: "web", CredentialSpecs: []string{"webapp01"}, Runtimes: []string{policy.OtherRuntime}, Keytab: keytab, Annotations: true,
+			Name: "web", CredentialSpecs: []string{"webapp01", "web_*"}, Runtimes: []string{policy.OtherRuntime}, Keytab: keytab, Annotations: true,
 		}}
 	})
 	g.writeSpec(t, "webapp01", "webapp01", "webapp02")
@@ -196,10 +197,12 @@ func TestAHostileRootFileSystem(t *testing.T) {
 	g.empty(t)
 }
 
-// A container whose lease fails does not start, and says why (security 2, 3).
+// A container whose lease fails does not start, and says why (security 2, 3 and 11).
 func TestAContainerWithoutALeaseDoesNotStart(t *testing.T) {
 	g := published(t, false)
-	g.writeFile(t, "specs/broken.json", "{")
+	g.writeFile(t, "specs/web_broken.json", "{")
+	g.writeFile(t, "specs/web_foreign.json", strings.ReplaceAll(portable(credspec.SamplePluginGUID), "contoso.com", "fabrikam.com")) // and CONTOSO
+	g.writeFile(t, "specs/web_plugin.json", portable("{11111111-2222-3333-4444-555555555555}"))
 	for name, c := range map[string]struct {
 		args []string
 		edit func(map[string]any)
@@ -207,6 +210,9 @@ func TestAContainerWithoutALeaseDoesNotStart(t *testing.T) {
 	}{
 		"a spec that is not published":   {[]string{"--spec", "secret"}, nil, []string{"is not published to this container", "hint: rules under containers"}},
 		"a spec that there is not":       {[]string{"--spec", "nothing"}, nil, []string{"is not published to this container"}},
+		"a spec that does not parse":     {[]string{"--spec", "web_broken"}, nil, []string{"not JSON"}},
+		"a spec of a foreign domain":     {[]string{"--spec", "web_foreign"}, nil, []string{"is not configured on this host"}},
+		"a spec of an unknown plug-in":   {[]string{"--spec", "web_plugin"}, nil, []string{"no such plug-in"}},
 		"keys where tickets are allowed": {[]string{"--spec", "webapp01:keytab"}, nil, []string{"is not published"}},
 		"a forged annotation":            {nil, func(s map[string]any) { s["annotations"] = map[string]string{"dev.gmsa.credentialspec": "secret"} }, []string{"is not published"}},
 		"neither device nor annotation":  {nil, nil, []string{"names no credential spec"}},
@@ -397,5 +403,26 @@ func TestWhoMayCallAsAHook(t *testing.T) {
 	g.empty(t)
 	if s, err := g.client.Status(t.Context(), &agentapi.StatusRequest{}); err != nil || s.GetLeases() != 0 {
 		t.Errorf("status after it all: %v, %v", s, err)
+	}
+}
+
+// security 9: a caller that connects and says nothing holds up no container.
+func TestSilentCallersHoldUpNoHook(t *testing.T) {
+	g := published(t, false)
+	for range 3 * g.cfg.Config.Quotas.Connections {
+		c, err := net.Dial(hookapi.Network, g.cfg.Config.Containers.HookSocket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	eventually(t, func() error { // they are looked at one beside the other
+		if _, _, err := hookapi.Call(t.Context(), g.cfg.Config.Containers.HookSocket, hookapi.Request{Op: hookapi.End, Container: "x"}); err == nil {
+			return errors.New("one more call of the same process was served")
+		}
+		return nil
+	})
+	if out, err := g.container(t, "--spec", "webapp01").Run(t); err != nil || !strings.Contains(out, "Default principal: webapp01$@CONTOSO.COM") {
+		t.Errorf("a container: %v\n%s", err, out)
 	}
 }

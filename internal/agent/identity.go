@@ -148,12 +148,16 @@ func (r resolver) account(s string) (target, error) {
 	return r.target(name.Bare(), domain, nil)
 }
 
-// domain finds a configured domain by its DNS or NetBIOS name.
+// domain finds a configured domain by its DNS name, or by its NetBIOS name where there is
+// no other: two domains may have the same short one.
 func (r resolver) domain(dns, netbios string) (string, error) {
 	if _, ok := r.cfg.Domains[strings.ToLower(dns)]; ok {
 		return strings.ToLower(dns), nil
 	}
 	for name, d := range r.cfg.Domains {
+		if strings.Contains(dns, ".") {
+			break
+		}
 		if netbios != "" && strings.EqualFold(d.NetBIOS, netbios) {
 			return name, nil
 		}

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,10 +58,12 @@ func TestRootlessPodman(t *testing.T) {
 // with a container of its own.
 const poses = `sleep 60 & mkdir -p /tmp/b; echo '{"root":{"path":"/"},"process":{"user":{"uid":0,"gid":0}}}' >/tmp/b/config.json
 echo '{"id":"posed","bundle":"/tmp/b","pid":'$!'}' | gmsa-hook createRuntime --spec webapp01 --socket /agent/hook.sock 2>&1
-ls /run/gmsa; kill $!`
+ls /run/gmsa; kill $!
+gmsa --socket /agent/agent.sock lease create --account webapp01 --until-removed 2>&1 && echo got a lease
+gmsa --socket /agent/agent.sock lease list 2>&1 && echo got a list; true`
 
-// security 1: root of a container, or its user, that has the socket of the hooks, the
-// host's processes, capabilities or a user namespace of its own is no runtime.
+// security 1: root of a container, or its user, that has the agent's sockets, the host's
+// processes, capabilities or a user namespace of its own is no runtime and no caller.
 func TestAContainerIsNoRuntime(t *testing.T) {
 	lab.Need(t, "users", "runc", "unshare")
 	uid := rootlessUID(t)
@@ -80,6 +84,10 @@ func TestAContainerIsNoRuntime(t *testing.T) {
 		spec["process"].(map[string]any)["capabilities"] = map[string]any{"bounding": all, "effective": all, "permitted": all}
 	}
 	const pose = `sh -c "$POSES"`
+	gmsa := filepath.Join(t.TempDir(), "gmsa")
+	if err := os.Symlink(lab.Program(t), gmsa); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		uid    int
 		edit   func(map[string]any)
@@ -95,11 +103,11 @@ func TestAContainerIsNoRuntime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := lab.Container{
-				Programs: []string{"sh", "mkdir", "ls", "sleep", "unshare", lab.BuildHook(t)},
+				Programs: []string{"sh", "mkdir", "ls", "sleep", "unshare", lab.BuildHook(t), gmsa},
 				Args:     []string{"sh", "-c", c.script}, UID: c.uid, GID: c.uid, Edit: c.edit,
 				Mounts: map[string]string{"/agent": g.base}, Env: []string{"POSES=" + poses},
 			}.Run(t)
-			if !strings.Contains(out, "serves processes of the host alone") || strings.Contains(out, "ccache") {
+			if strings.Count(out, "serves processes of the host alone") != 3 || strings.Contains(out, "ccache") || strings.Contains(out, "got a") {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
