@@ -11,6 +11,9 @@ import (
 	"github.com/opengmsa/opengmsa/internal/agentapi"
 )
 
+// fetcher is the peer, which Debian has not: with 8 clients it made 7.4.
+const fetcher = "credentials-fetcher 1.3.6: 7.6, measured earlier on another machine"
+
 // manyLeases is how many leases the memory is measured with.
 const manyLeases = 10000
 
@@ -67,7 +70,7 @@ func warmLeases(r *run, g *guard, clients, n int) {
 	if clients == 1 {
 		who = "1 client"
 	}
-	rate := figure{name: "leases per second, " + who, aim: atLeast(8000)}
+	rate := figure{name: "leases per second, " + who, aim: atLeast(8000), note: fetcher}
 	p50 := figure{name: "  time of one, p50", unit: "ms"}
 	p99 := figure{name: "  time of one, p99", unit: "ms", aim: atMost(5)}
 	own := figure{name: "  processor time of the guard for one", unit: "us"}

@@ -201,7 +201,6 @@ func TestPolicyDecides(t *testing.T) {
 	})
 }
 
-// security 9: leases of one user.
 // A lease may belong to an id of the caller's subordinate ranges: security 5.
 func TestSubordinateIDs(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "subuid")
@@ -225,6 +224,7 @@ func TestSubordinateIDs(t *testing.T) {
 	}
 }
 
+// security 9: leases of one user.
 func TestQuotaOfLeases(t *testing.T) {
 	g := newGuard(t, func(c *config.Config) {
 		c.Rules = []policy.Rule{{Users: []uint32{1235}, Accounts: []string{"*"}, Leases: 2}}
