@@ -66,7 +66,7 @@ func (s *Session) JoinComputer(ctx context.Context, j Join) (Joined, error) {
 		}
 		if err = d.giveKeys(ctx, &joined); err != nil && joined.Made {
 			if undo := d.remove(ctx, joined.Account.DN); undo != nil {
-				return fmt.Errorf("%w; and the account %s stands, without a password: %w", err, joined.Account.DN, undo)
+				return &StandsError{What: joined.Account.DN + " was made, has no password that is known, and could not be deleted", Err: errors.Join(err, undo)}
 			}
 		}
 		return err
@@ -102,7 +102,8 @@ func (d *desk) makeComputer(ctx context.Context, name adproto.AccountName, j Joi
 	if err != nil {
 		return Account{}, denied(err, "create computer objects", parent.String())
 	}
-	return d.account(ctx, dn.String())
+	a, err := d.account(ctx, dn.String())
+	return a, stands(err, dn.String(), "made, has no password")
 }
 
 // givePassword sets a random password, which it returns in UTF-8.

@@ -212,7 +212,7 @@ func (d *desk) modify(ctx context.Context, dn string, changes []Change, controls
 	for _, c := range changes {
 		req.Changes = append(req.Changes, ldap.Change{Operation: uint(c.Op), Modification: ldap.PartialAttribute{Type: c.Attr, Vals: c.Values}})
 	}
-	return denied(d.Modify(ctx, req), "write the object's attributes", dn)
+	return denied(unheard(d.Modify(ctx, req), dn, "changed"), "write the object's attributes", dn)
 }
 
 // add makes an object. Attributes without a value are left out.
@@ -223,12 +223,40 @@ func (d *desk) add(ctx context.Context, dn adproto.DN, attributes []Change) erro
 			req.Attribute(a.Attr, values)
 		}
 	}
-	return d.Add(ctx, req)
+	return unheard(d.Add(ctx, req), dn.String(), "made")
 }
 
 // remove deletes an object.
 func (d *desk) remove(ctx context.Context, dn string) error {
-	return denied(d.Delete(ctx, ldap.NewDelRequest(dn, nil)), "delete the object", dn)
+	return denied(unheard(d.Delete(ctx, ldap.NewDelRequest(dn, nil)), dn, "deleted"), "delete the object", dn)
+}
+
+// StandsError is a failure that leaves something behind, and says what.
+type StandsError struct {
+	What string // "CN=web1,CN=Computers,DC=contoso,DC=com was made"
+	Err  error
+}
+
+// Error says what stands first: that is what somebody has to deal with.
+func (e *StandsError) Error() string { return e.What + ": " + e.Err.Error() }
+
+// Unwrap is the failure.
+func (e *StandsError) Unwrap() error { return e.Err }
+
+// stands says what was done before a failure.
+func stands(err error, dn, done string) error {
+	if err == nil {
+		return nil
+	}
+	return &StandsError{What: dn + " was " + done + ", and then something failed", Err: err}
+}
+
+// unheard says of a change whose answer was lost that nobody knows whether it was made.
+func unheard(err error, dn, done string) error {
+	if !errors.Is(err, ldapc.ErrConnection) {
+		return err
+	}
+	return &StandsError{What: "it is not known whether " + dn + " was " + done + ", for the controller's answer was lost", Err: err}
 }
 
 // AccessError is the directory's refusal, with the right that is missing.

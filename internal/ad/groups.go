@@ -71,7 +71,7 @@ func (s *Session) CreateGroup(ctx context.Context, n NewGroup) (Group, error) {
 			return denied(err, "create group objects", parent.String())
 		}
 		g, err = d.group(ctx, dn.String())
-		return err
+		return stands(err, dn.String(), "made")
 	})
 	return g, err
 }

@@ -113,8 +113,9 @@ func (d *desk) editReadersOnce(ctx context.Context, account string, sids []dtyp.
 	if err := denied(d.swap(ctx, a.DN, w), "write "+readersAttr, a.DN); err != nil {
 		return a, nil, err
 	}
-	a, err = d.account(ctx, a.DN)
-	return a, changed, err
+	dn := a.DN
+	a, err = d.account(ctx, dn)
+	return a, changed, stands(err, dn, "changed")
 }
 
 // editable is the descriptor, or a new one, with a list to edit.

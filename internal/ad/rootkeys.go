@@ -188,7 +188,7 @@ func (s *Session) AddRootKey(ctx context.Context, useStart time.Time) (key RootK
 			return err
 		}
 		key, err = d.rootKey(ctx, secretKey.ID, false)
-		return err
+		return stands(err, dn.String(), "made")
 	})
 	return key, others, err
 }

@@ -127,7 +127,7 @@ func (s *Session) CreateServiceAccount(ctx context.Context, n NewServiceAccount)
 			return d.whyNotMade(ctx, err, n, parent)
 		}
 		account, err = d.account(ctx, dn.String())
-		return err
+		return stands(err, dn.String(), "made")
 	})
 	return account, notes, err
 }
@@ -445,7 +445,8 @@ func (d *desk) setServiceAccount(ctx context.Context, name string, edit ServiceA
 	if err := denied(d.swap(ctx, a.DN, readers, changes...), "write the properties of the account", a.DN); err != nil {
 		return Account{}, err
 	}
-	return d.account(ctx, a.GUID.String())
+	changed, err := d.account(ctx, a.GUID.String())
+	return changed, stands(err, a.DN, "changed")
 }
 
 func (d *desk) serviceAccountChanges(ctx context.Context, a Account, edit ServiceAccountEdit) ([]Change, error) {
@@ -565,8 +566,9 @@ func (s *Session) Rotate(ctx context.Context, name string) (a Account, follows t
 		if err := denied(d.modify(ctx, a.DN, []Change{Replace("pwdLastSet", "0")}), "rotate the account's password", a.DN); err != nil {
 			return err
 		}
-		a, err = d.account(ctx, a.DN)
-		return err
+		dn := a.DN
+		a, err = d.account(ctx, dn)
+		return stands(err, dn, "given a new password to come")
 	})
 	return a, follows, err
 }

@@ -110,8 +110,9 @@ func (s *Session) changeSPNs(ctx context.Context, op ChangeOp, account string, n
 		if err := denied(d.modify(ctx, a.DN, []Change{{op, spnAttr, changed}}), "write "+spnAttr, a.DN); err != nil {
 			return d.whySPNs(ctx, err, a.DN, changed)
 		}
-		a, err = d.account(ctx, a.DN)
-		return err
+		dn := a.DN
+		a, err = d.account(ctx, dn)
+		return stands(err, dn, "changed")
 	})
 	return a, changed, err
 }
