@@ -150,6 +150,9 @@ func (d *desk) rootKey(ctx context.Context, id dtyp.GUID, secrets bool) (RootKey
 			return k, nil
 		}
 	}
+	if len(keys) == 0 {
+		return RootKey{}, fmt.Errorf("%w: %v; none can be seen, for there is none or it takes an administrator of the domain to see them", ErrNoRootKeyWithID, id)
+	}
 	return RootKey{}, fmt.Errorf("%w: %v among %d", ErrNoRootKeyWithID, id, len(keys))
 }
 
