@@ -36,6 +36,9 @@ func (s *setup) docker(ctx context.Context) error {
 		return err
 	}
 	c := jsonChange{Change: Change{Path: dockerConfig, Before: before, After: before}}
+	if s.o.Services, err = s.services(c.After); err != nil {
+		return fmt.Errorf("%s: %w", dockerConfig, err)
+	}
 	byDefault := 100*major+minor >= dockerCDIDefault
 	if major >= dockerCDI {
 		err = s.dockerDevices(&c, byDefault)
@@ -61,6 +64,13 @@ func (s *setup) docker(ctx context.Context) error {
 		s.plan.Restart = "docker"
 	}
 	return errors.Join(s.shim(), s.afterAgent("docker.service"))
+}
+
+// services tells whether services are to have identities: if it is asked for, or was
+// before.
+func (s *setup) services(text []byte) (bool, error) {
+	have, err := getJSON(text, "default-runtime")
+	return s.o.Services || err == nil && string(have) == `"gmsa"`, err
 }
 
 // shim plans a docker that stands before the engine's own client. Somebody else's

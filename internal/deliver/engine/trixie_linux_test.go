@@ -166,10 +166,49 @@ func (g *guard) docker() {
 		}
 	}
 	g.running(d, image, device)
+	g.words(d, image)
 	g.m.Run("gmsa", "runtime", "uninstall", "docker", "--yes")
+	if _, err := os.Stat(g.m.Path("/usr/local/bin/docker")); err == nil {
+		g.Error("the shim is left after uninstall")
+	}
 	if b, err := os.ReadFile(g.m.Path(dockerConfig)); err != nil || string(b) != daemon26 {
 		g.Errorf("daemon.json after uninstall: %v\n%s", err, b)
 	}
+}
+
+// words has docker understand its own words for credential specs, on the command line and
+// in a Compose file, by the shim.
+func (g *guard) words(d *lab.Docker, image string) {
+	g.Helper()
+	g.m.Run("gmsa", "runtime", "install", "docker", "--shim", "--services", "--yes")
+	d.Restart()
+	g.m.Run("gmsa", "runtime", "status", "docker")
+	sh := func(line string) (string, error) { return g.m.TryRun("sh", "-c", line) }
+	out, err := sh("docker run --rm --network host --security-opt credentialspec=file://webapp01.json " + image + ` sh -c "` + who + `"`)
+	g.isGMSA("--security-opt", out, err, 2)
+	out, err = sh("docker run --detach --name restarts --network host --restart always --security-opt credentialspec=file://webapp01.json " + image + " sleep 600 && docker exec restarts klist && docker rm --force restarts")
+	g.isGMSA("--restart", out, err, 1)
+	if out, err := sh("docker run --rm --network host " + image + " ls /run/gmsa"); err == nil || !strings.Contains(out, "/run/gmsa") {
+		g.Errorf("a container that asks for nothing: %v\n%s", err, out)
+	}
+	g.m.WriteFile("/srv/app/compose.yaml", []byte(`services:
+  web:
+    image: `+image+`
+    command: [sleep, "600"]
+    network_mode: host
+    credential_spec: {file: webapp01.json}
+    user: "1000"
+  plain:
+    image: `+image+`
+    command: [sleep, "600"]
+    network_mode: host
+`), 0o644)
+	out, err = sh("cd /srv/app && docker compose up --detach --quiet-pull && docker compose exec --no-TTY web klist; docker compose exec --no-TTY plain klist; docker compose down --timeout 0")
+	g.isGMSA("compose", out, err, 1)
+	if left, err := sh("ls -d /tmp/gmsa-compose-*"); err == nil {
+		g.Errorf("left of compose: %s", left)
+	}
+	g.empty()
 }
 
 // running follows two containers of docker through restarts of everything else: one by
