@@ -311,7 +311,8 @@ func (a *Agent) Reload() (warnings []string, err error) {
 		same bool
 	}{
 		{"socket", ran.Socket == next.Socket && ran.SocketMode == next.SocketMode},
-		{"containers.hook_socket, hook and cdi_directory", ran.Containers.HookSocket == next.Containers.HookSocket &&
+		{"containers.hook_socket, hook, cdi_directory and nri_socket", ran.Containers.HookSocket == next.Containers.HookSocket &&
+			ran.Containers.NRISocket == next.Containers.NRISocket &&
 			ran.Containers.Hook == next.Containers.Hook && ran.Containers.CDIDirectory == next.Containers.CDIDirectory},
 		{"ecs, but accounts,", ran.ECS.Socket == next.ECS.Socket && ran.ECS.Directory == next.ECS.Directory &&
 			ran.ECS.UID == next.ECS.UID && ran.ECS.GID == next.ECS.GID && ran.ECS.Mode == next.ECS.Mode},

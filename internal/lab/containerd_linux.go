@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ type Containerd struct {
 	conn *grpc.ClientConn
 	// Daemon is containerd itself.
 	Daemon *Service
+	// removals are of pods that have not started.
+	removals sync.WaitGroup
 	// Runtime is the service that makes pods and containers, for what Run does not do.
 	Runtime cri.RuntimeServiceClient
 }
@@ -92,13 +95,14 @@ func (c *Containerd) await() {
 // Containers run on.
 func (c *Containerd) Restart() {
 	c.t.Helper()
-	c.Daemon.Stop("TERM")
+	c.Daemon.mustStop()
 	c.Daemon.Start()
 	c.await()
 }
 
 // removePods removes all pods: else their control groups stay.
 func (c *Containerd) removePods() {
+	c.removals.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), criTimeout)
 	defer cancel()
 	pods, err := c.Runtime.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
@@ -136,8 +140,12 @@ func (c *Containerd) load(name string, container Container) {
 	if err != nil {
 		c.t.Fatalf("lab: %v", err)
 	}
-	c.m.WriteFile("/tmp/image.tar", archive, 0o600)
-	c.m.Run("ctr", "--namespace", "k8s.io", "images", "import", "/tmp/image.tar")
+	path := fmt.Sprintf("/var/tmp/image-%d.tar", time.Now().UnixNano())
+	c.m.WriteFile(path, archive, 0o600)
+	c.m.Run("ctr", "--namespace", "k8s.io", "images", "import", path)
+	if err := os.Remove(c.m.Path(path)); err != nil {
+		c.t.Fatalf("lab: %v", err)
+	}
 }
 
 // imageArchive is a root file system as docker save would write it, in one layer.
@@ -218,6 +226,9 @@ type Pod struct {
 	Image           string
 	Args            []string
 	UID             int64
+	Env             []string
+	// Mounts are directories of the host by where they are mounted, read-only.
+	Mounts map[string]string
 	// Restricted has a read-only root file system and no capability.
 	Restricted bool
 	// Devices are names of CDI devices, in the field that the kubelet uses, and
@@ -233,17 +244,20 @@ type RunningPod struct {
 	log            string
 }
 
-// Run makes a pod and starts its container. What has been made when it fails is removed.
+// Run makes a pod and starts its container. What has been made when it fails is removed, at
+// the latest when the next pod with a name of its own is made.
 func (c *Containerd) Run(p Pod) (*RunningPod, error) {
 	if p.Namespace == "" {
 		p.Namespace = "default"
 	}
 	if p.Name == "" {
 		p.Name = fmt.Sprintf("pod-%d", time.Now().UnixNano())
+	} else {
+		c.removals.Wait()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), criTimeout)
 	defer cancel()
-	const logs = "/tmp"
+	const logs = "/var/tmp"
 	sandbox := &cri.PodSandboxConfig{
 		Metadata:    &cri.PodSandboxMetadata{Name: p.Name, Namespace: p.Namespace, Uid: p.Name},
 		Annotations: p.Annotations, LogDirectory: logs,
@@ -257,9 +271,11 @@ func (c *Containerd) Run(p Pod) (*RunningPod, error) {
 	}
 	r := &RunningPod{c: c, pod: made.GetPodSandboxId(), log: filepath.Join(logs, p.Name)}
 	if err := r.start(ctx, p, sandbox); err != nil {
-		if err := r.Remove(); err != nil {
-			c.t.Errorf("lab: remove a pod that did not start: %v", err)
-		}
+		c.removals.Go(func() {
+			if err := r.Remove(); err != nil {
+				c.t.Errorf("lab: remove a pod that did not start: %v", err)
+			}
+		})
 		return nil, err
 	}
 	return r, nil
@@ -274,6 +290,13 @@ func (r *RunningPod) start(ctx context.Context, p Pod, sandbox *cri.PodSandboxCo
 			RunAsUser: &cri.Int64Value{Value: p.UID}, ReadonlyRootfs: p.Restricted, NoNewPrivs: true,
 			NamespaceOptions: sandbox.GetLinux().GetSecurityContext().GetNamespaceOptions(),
 		}},
+	}
+	for _, e := range p.Env {
+		key, value, _ := strings.Cut(e, "=")
+		config.Envs = append(config.Envs, &cri.KeyValue{Key: key, Value: []byte(value)})
+	}
+	for to, from := range p.Mounts {
+		config.Mounts = append(config.Mounts, &cri.Mount{ContainerPath: to, HostPath: from, Readonly: true})
 	}
 	if p.Restricted {
 		config.Linux.SecurityContext.Capabilities = &cri.Capability{DropCapabilities: []string{"ALL"}}

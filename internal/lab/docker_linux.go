@@ -110,7 +110,7 @@ func NewDocker26(t testing.TB, m *Machine, daemonJSON string) *Docker {
 	if daemonJSON != "" {
 		m.WriteFile("/etc/docker/daemon.json", []byte(daemonJSON), 0o644)
 	}
-	d := &Docker{t: t, dir: m.Path("/tmp"), client: func(args ...string) (string, error) { return m.TryRun("docker", args...) }}
+	d := &Docker{t: t, dir: m.Path("/var/tmp"), client: func(args ...string) (string, error) { return m.TryRun("docker", args...) }}
 	// What belongs to this kind of machine is not in the file, which is the test's. The
 	// network is everybody's: dockerd may not touch it.
 	d.Daemon = m.Service("/var/log/dockerd", "dockerd", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--default-ulimit", "nofile=4096:4096")
@@ -148,7 +148,7 @@ func (d *Docker) await(daemon interface {
 // Restart ends the daemon of a [Machine] and starts it again.
 func (d *Docker) Restart() {
 	d.t.Helper()
-	d.Daemon.Stop("TERM")
+	d.Daemon.mustStop()
 	d.Daemon.Start()
 	d.await(d.Daemon)
 }
@@ -157,7 +157,7 @@ func (d *Docker) Restart() {
 func (d *Docker) Image(c Container) string {
 	d.t.Helper()
 	bundle := c.Bundle(d.t)
-	archive := filepath.Join(d.dir, "rootfs.tar")
+	archive := filepath.Join(d.dir, filepath.Base(bundle)+".tar")
 	name := strings.ToLower(filepath.Base(bundle)) + ":1"
 	if out, err := run(nil, "", "tar", "-C", filepath.Join(bundle, "rootfs"), "-cf", archive, "."); err != nil {
 		d.t.Fatalf("lab: %v\n%s", err, out)
@@ -165,7 +165,7 @@ func (d *Docker) Image(c Container) string {
 	defer os.Remove(archive)
 	inside := archive
 	if d.Daemon != nil {
-		inside = "/tmp/rootfs.tar"
+		inside = filepath.Join("/var/tmp", filepath.Base(archive))
 	}
 	if out, err := d.Run("import", inside, name); err != nil {
 		d.t.Fatalf("lab: %v\n%s", err, out)

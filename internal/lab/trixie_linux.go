@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,8 @@ var trixiePackages string
 // trixie is the first process of a Trixie. Its root file system is a writable one over a
 // cached one; what engines store lies on a tmpfs, because an overlay cannot have an
 // overlay's files as its own. The shell stays: somebody must wait for orphans, as engines
-// leave them. $1 is a directory, $2 the cached file system.
+// leave them. $1 is a directory, $2 the cached file system, and what follows are directories
+// of this machine that it shows.
 const trixie = `
 mount -t tmpfs -o mode=0755 tmpfs "$1" && mkdir "$1/up" "$1/work" "$1/fs" &&
 mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" "$1/fs" && cd "$1/fs" &&
@@ -26,14 +28,17 @@ mount --rbind /dev dev && mount --rbind /sys sys && mount -t proc proc proc &&
 for d in run tmp var/lib/docker var/lib/containerd; do
 	mkdir -p "$d" && mount -t tmpfs -o mode=0755 tmpfs "$d" || exit
 done
-chmod 1777 tmp && cp /etc/hosts /etc/resolv.conf etc/ && hostname trixie && pivot_root . mnt && cd / && umount -l /mnt && : >/run/ready || exit
+fs=$PWD; chmod 1777 tmp; shift 2
+for d; do mkdir -p "$fs$d" && mount --bind "$d" "$fs$d" || exit; done
+cp /etc/hosts /etc/resolv.conf etc/ && hostname trixie && pivot_root . mnt && cd / && umount -l /mnt && : >/run/ready || exit
 sleep infinity & wait`
 
 // Trixie gives a host with Debian 13, whose engines start at the call of [NewDocker26] and
 // [NewContainerd]. It has mounts and processes of its own, so that an agent is on the same
 // host as they only inside, and this machine's network, where the lab's servers are. All
-// that runs in it ends with the test.
-func Trixie(t testing.TB) *Machine {
+// that runs in it ends with the test. Directories of this machine that are named are at the same
+// place in it, and so is all of /dev.
+func Trixie(t testing.TB, shown ...string) *Machine {
 	t.Helper()
 	Need(t, "users", "mmdebstrap", "unshare", "nsenter")
 	root, err := cachedRoot("trixie", trixiePackages)
@@ -43,8 +48,8 @@ func Trixie(t testing.TB) *Machine {
 	dir := t.TempDir()
 	p, err := spawn{
 		dir: dir, log: filepath.Join(dir, "console"),
-		argv: []string{find("unshare"), "--mount", "--uts", "--ipc", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
-			"/bin/sh", "-c", trixie, "trixie", dir, root},
+		argv: append([]string{find("unshare"), "--mount", "--uts", "--ipc", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
+			"/bin/sh", "-c", trixie, "trixie", dir, root}, shown...),
 	}.start()
 	if err != nil {
 		t.Fatal(err)
@@ -114,16 +119,53 @@ func (s *Service) Alive() bool {
 	return err == nil
 }
 
-// Stop ends the daemon with a signal, such as TERM, and waits for its end.
-func (s *Service) Stop(signal string) {
+// PID is the daemon's process on this machine.
+func (s *Service) PID() int {
 	s.m.t.Helper()
-	s.m.Run("sh", "-c", "kill -"+signal+" "+s.pid)
-	Eventually(s.m.t, 20*time.Second, func() error {
-		if s.Alive() {
+	own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", s.m.leader))
+	if err != nil {
+		s.m.t.Fatalf("lab: %v", err)
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/status") // the pattern is well-formed
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(b), "\t"+s.pid+"\nNSpgid:") {
+			continue
+		}
+		if ns, err := os.Readlink(filepath.Dir(file) + "/ns/pid"); err == nil && ns == own {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+				return pid
+			}
+		}
+	}
+	s.m.t.Fatalf("lab: %s does not run", s.argv[0])
+	return 0
+}
+
+// Stop ends the daemon with SIGTERM and waits for its end.
+func (s *Service) Stop() error { return s.end("TERM") }
+
+// Kill ends the daemon with SIGKILL and waits for its end.
+func (s *Service) Kill() error { return s.end("KILL") }
+
+func (s *Service) end(signal string) error {
+	if _, err := s.m.TryRun("sh", "-c", "kill -"+signal+" "+s.pid); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(20 * time.Second); s.Alive(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
 			return fmt.Errorf("%s has outlived SIG%s", s.argv[0], signal)
 		}
-		return nil
-	})
+	}
+	return nil
+}
+
+// mustStop is Stop, and fails the test when the daemon does not end.
+func (s *Service) mustStop() {
+	s.m.t.Helper()
+	if err := s.Stop(); err != nil {
+		s.m.t.Fatalf("lab: %v", err)
+	}
 }
 
 // Log is the end of what the daemon has printed.

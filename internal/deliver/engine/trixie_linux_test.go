@@ -55,6 +55,14 @@ func newGuard(t *testing.T) *guard {
 	return g
 }
 
+// ended ends the agent.
+func (g *guard) ended(end func() error) {
+	g.Helper()
+	if err := end(); err != nil {
+		g.Fatal(err)
+	}
+}
+
 // publishes waits until the agent has written its devices.
 func (g *guard) publishes() {
 	g.Helper()
@@ -232,7 +240,7 @@ func (g *guard) running(d *lab.Docker, image, device string) {
 		}
 	}
 	exec("exec", byDevice, byRuntime)
-	g.agent.Stop("TERM")
+	g.ended(g.agent.Stop)
 	exec("without the agent", byDevice, byRuntime)
 	if out, err := d.Run("run", "--rm", "--network", "host", "--device", device, image, "klist"); err == nil || !strings.Contains(out, "no agent answers") {
 		g.Errorf("a container that starts without the agent: %v\n%s", err, out)
@@ -322,7 +330,7 @@ func (g *guard) runningPod(c *lab.Containerd, pod lab.Pod) {
 	exec("exec")
 	c.Restart()
 	exec("after a restart of containerd")
-	g.agent.Stop("KILL")
+	g.ended(g.agent.Kill)
 	exec("without the agent")
 	if _, err := c.Run(pod); err == nil || !strings.Contains(err.Error(), "no agent answers") {
 		g.Errorf("a pod that starts without the agent: %v", err)
@@ -382,7 +390,7 @@ func (g *guard) annotated(c *lab.Containerd, image string) {
 		}
 	}
 
-	g.agent.Stop("KILL")
+	g.ended(g.agent.Kill)
 	if _, err := c.Run(pod); err == nil || !strings.Contains(err.Error(), "no agent answers") {
 		g.Errorf("an annotated pod without the agent: %v", err)
 	}
@@ -413,7 +421,7 @@ func (g *guard) annotated(c *lab.Containerd, image string) {
 	g.removed(p)
 
 	g.m.WriteFile("/etc/gmsa/agent.yaml", b, 0o644)
-	g.agent.Stop("TERM")
+	g.ended(g.agent.Stop)
 	g.agent.Start()
 	g.connected(2)
 	c.Restart()

@@ -18,7 +18,7 @@ func Run(ctx context.Context, o Options, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if o.IfAnnotated && (s.Annotations[criType] == "sandbox" || SpecOf(s.Annotations, s.Annotations[criContainer]) == "") {
+	if o.IfAnnotated && passes(s) {
 		return nil
 	}
 	switch o.Stage {
@@ -35,14 +35,22 @@ func Run(ctx context.Context, o Options, stdin io.Reader) error {
 	return fmt.Errorf("stage %q: the hook runs as %s and %s", o.Stage, CreateRuntime, Poststop)
 }
 
+// passes tells whether a hook that all containers have has nothing to do for this one: it
+// holds a pod's namespaces, it is not annotated, or it has a hook of its own. A bundle that
+// cannot be read is for create to report.
+func passes(s state) bool {
+	if s.Annotations[criType] == "sandbox" || SpecOf(s.Annotations, s.Annotations[criContainer]) == "" {
+		return true
+	}
+	b, err := readBundle(s.Bundle)
+	return err == nil && b.asks()
+}
+
 // create gets a lease for the container and attaches it.
 func create(ctx context.Context, o Options, s state) error {
 	b, err := readBundle(s.Bundle)
 	if err != nil {
 		return err
-	}
-	if o.IfAnnotated && b.asks() {
-		return nil
 	}
 	r, err := request(o, s, b)
 	if err != nil {

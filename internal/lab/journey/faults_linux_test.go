@@ -20,7 +20,9 @@ import (
 // never a third thing.
 func TestFaults(t *testing.T) {
 	lab.Need(t, "users", "podman", "dockerd", "runc", "klist")
-	faults(t, lab.Own(t, lab.OwnConfig{}), engines)
+	dc := lab.Own(t, lab.OwnConfig{})
+	t.Run("this machine", func(t *testing.T) { faults(t, dc, nil, engines) })
+	t.Run("Debian 13", func(t *testing.T) { faults(t, dc, debian13(t), debian13Engines()) })
 }
 
 // startsWithin is how long a start may take that fails.
@@ -42,8 +44,8 @@ func hostile(path, target string) func(root string) error {
 	}
 }
 
-func faults(t *testing.T, dc *lab.DC, engines map[string]setup) {
-	g := newGuard(t, dc)
+func faults(t *testing.T, dc *lab.DC, host *lab.Machine, engines map[string]setup) {
+	g := newGuard(t, dc, host)
 	g.writeSpec("contoso_broken", "{")
 	g.writeSpec("unpublished", "{}")
 	outside := t.TempDir()
@@ -74,7 +76,9 @@ func faults(t *testing.T, dc *lab.DC, engines map[string]setup) {
 	for name, e := range all {
 		killedWithItsHook(t, g, name, e)
 	}
-	manyAtOnce(t, g)
+	if host == nil {
+		manyAtOnce(t, g)
+	}
 	reloads(t, g, all)
 	g.leavesNothing()
 }
@@ -196,7 +200,7 @@ func killedWithItsHook(t *testing.T, g *guard, name string, e engine) {
 	wg.Go(func() {
 		judge(t, e, name+": a container that was killed with its hook running", fault{workload{spec: spec}, []string{"hook", "exit", "process"}})
 	})
-	lab.Eventually(t, 5*time.Second, func() error {
+	lab.Eventually(t, 15*time.Second, func() error {
 		pid, err := g.waiting()
 		if err == nil {
 			err = syscall.Kill(pid, syscall.SIGKILL)
@@ -277,12 +281,12 @@ func reloads(t *testing.T, g *guard, all fleet) {
 		return g.gmsa("agent", "reload")
 	}
 	const cdi = "  cdi_directory: /etc/cdi"
-	for _, next := range []string{"  cdi_directory: none", "  hook: /usr/bin/false\n" + cdi, "  hook_socket: /run/other.s\n" + cdi} {
+	for _, next := range []string{"  cdi_directory: none", "  hook: /usr/bin/false\n" + cdi, "  hook_socket: /run/other.s\n" + cdi, "  nri_socket: none\n" + cdi} {
 		old := cdi
 		if strings.Contains(next, "hook:") {
 			old = "  hook: " + g.hook + "\n" + cdi
 		}
-		if out := reload(old, next); !strings.Contains(out, "containers.hook_socket, hook and cdi_directory changes with a restart of the agent only") {
+		if out := reload(old, next); !strings.Contains(out, "containers.hook_socket, hook, cdi_directory and nri_socket changes with a restart of the agent only") {
 			t.Errorf("%s: gmsa agent reload says:\n%s", next, out)
 		}
 		all.each(func(name string, e engine) {
@@ -296,7 +300,7 @@ func reloads(t *testing.T, g *guard, all fleet) {
 	all.each(func(name string, e engine) {
 		judge(t, e, name+": a rule that was taken back", fault{workload{spec: spec}, []string{"unresolvable CDI devices", "is not published"}})
 	})
-	if _, err := os.Stat("/etc/cdi/gmsa.dev-credentialspec.json"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(g.devices()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("devices of no rule: %v", err)
 	}
 }

@@ -27,9 +27,17 @@ type guard struct {
 	dir    string // its files
 	config string
 	hook   string
-	daemon *lab.Daemon
+	host   *lab.Machine // nil for this machine
+	daemon daemon
 
 	container lab.Container // the image of all containers
+}
+
+// A daemon is the agent's process.
+type daemon interface {
+	Stop() error
+	Kill() error
+	PID() int
 }
 
 // services are who knows the account by its tickets alone.
@@ -42,13 +50,17 @@ type services struct {
 // TestTheJourney goes with every engine of this machine at once, on both controllers.
 func TestTheJourney(t *testing.T) {
 	lab.Need(t, "users", "podman", "dockerd", "runc", "psql", "curl", "ssh", "klist", "libfaketime")
-	t.Run("Samba", func(t *testing.T) { journey(t, lab.Samba(t, lab.SambaConfig{Clock: true}), engines) })
-	t.Run("gmsa", func(t *testing.T) { journey(t, lab.Own(t, lab.OwnConfig{Clock: true}), engines) })
+	t.Run("Samba", func(t *testing.T) {
+		dc := lab.Samba(t, lab.SambaConfig{Clock: true})
+		t.Run("this machine", func(t *testing.T) { journey(t, dc, nil, engines) })
+		t.Run("Debian 13", func(t *testing.T) { journey(t, dc, debian13(t), debian13Engines()) })
+	})
+	t.Run("gmsa", func(t *testing.T) { journey(t, lab.Own(t, lab.OwnConfig{Clock: true}), nil, engines) })
 }
 
 // journey starts two containers with each of the engines, lets them log in to every
 // service, rotates the password beneath them, and removes them.
-func journey(t *testing.T, dc *lab.DC, engines map[string]setup) {
+func journey(t *testing.T, dc *lab.DC, host *lab.Machine, engines map[string]setup) {
 	dc.Delete(t, "webapp01$")
 	dc.AddGMSA(t, lab.GMSA{Name: account, Readers: []string{"web1$"}, SPNs: []string{"http/webapp01.contoso.com"}})
 	s := services{
@@ -57,7 +69,7 @@ func journey(t *testing.T, dc *lab.DC, engines map[string]setup) {
 		ssh:      lab.SSHServer(t, dc, account+"$"),
 	}
 	s.postgres.Role(t, account+"$")
-	g := newGuard(t, dc)
+	g := newGuard(t, dc, host)
 	var all []*container
 	for name, setup := range engines {
 		e := setup(t, g)
@@ -88,20 +100,22 @@ func journey(t *testing.T, dc *lab.DC, engines map[string]setup) {
 	g.leavesNothing()
 }
 
-// newGuard starts the agent.
-func newGuard(t *testing.T, dc *lab.DC) *guard {
+// newGuard starts the agent, on this machine or on another one.
+func newGuard(t *testing.T, dc *lab.DC, host *lab.Machine) *guard {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "gmsa-journey-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	g := &guard{T: t, dc: dc, dir: dir, config: filepath.Join(dir, "agent.yaml"), hook: lab.BuildHook(t)}
+	g := &guard{T: t, dc: dc, dir: dir, host: host, config: filepath.Join(dir, "agent.yaml"), hook: lab.BuildHook(t)}
 	g.container = dc.Clocked(t, lab.Container{
 		Programs: []string{"sh", "env", "sleep", "klist", "psql", "curl", "ssh"},
 		UID:      1000, GID: 1000, // the one user beside root in the image
 	})
-	cdi := lab.CDIDirectory(t, "gmsa.dev-credentialspec.json")
+	if host == nil {
+		lab.CDIDirectory(t, filepath.Base(devices))
+	}
 	config := fmt.Sprintf(`domains:
   contoso.com:
     servers: [%s]
@@ -114,8 +128,8 @@ event_log: {path: %[3]s/ccg.jsonl, journal: false}
 containers:
   hook: %s
   cdi_directory: %s
-  rules: [{credential_specs: ["contoso_*"], runtimes: [podman, docker, containerd, cri-o, other], keytab: true}]
-`, dc.IP, dc.Keytab(t, "web1"), dir, g.hook, cdi)
+  rules: [{credential_specs: ["contoso_*"], runtimes: [podman, docker, containerd, cri-o, other], keytab: true, annotations: true}]
+`, dc.IP, dc.Keytab(t, "web1"), dir, g.hook, filepath.Dir(devices))
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/specs", 0o755), os.WriteFile(g.config, []byte(config), 0o644)); err != nil {
 		t.Fatal(err)
 	}
@@ -124,10 +138,21 @@ containers:
 "ActiveDirectoryConfig":{"GroupManagedServiceAccounts":[{"Name":%[1]q,"Scope":"contoso.com"}]}}`, account))
 	g.serve()
 	lab.Eventually(t, 20*time.Second, func() error {
-		_, err := os.Stat(filepath.Join(cdi, "gmsa.dev-credentialspec.json"))
+		_, err := os.Stat(g.devices())
 		return err
 	})
 	return g
+}
+
+// devices is where engines look for those that are published.
+const devices = "/etc/cdi/gmsa.dev-credentialspec.json"
+
+// devices is where this machine finds the file.
+func (g *guard) devices() string {
+	if g.host == nil {
+		return devices
+	}
+	return g.host.Path(devices)
 }
 
 func (g *guard) writeSpec(name, text string) {
@@ -141,11 +166,26 @@ func (g *guard) writeSpec(name, text string) {
 func (g *guard) serve() {
 	g.Helper()
 	program, env := g.dc.OwnProgram(g)
-	g.daemon = lab.StartDaemon(g, env, program, "agent", "serve", "--config", g.config)
+
+	if g.host != nil {
+		g.daemon = g.host.Service("/var/log/agent", "env", append(env, program, "agent", "serve", "--config", g.config)...)
+	} else {
+		g.daemon = lab.StartDaemon(g, env, program, "agent", "serve", "--config", g.config)
+	}
 	lab.Eventually(g, 20*time.Second, func() error {
-		_, err := lab.Try(env, "", program, g.args("lease", "list")...)
+		_, err := g.tryGMSA("lease", "list")
 		return err
 	})
+}
+
+// tryGMSA runs a command of gmsa on the agent's host.
+func (g *guard) tryGMSA(args ...string) (string, error) {
+	g.Helper()
+	program, env := g.dc.OwnProgram(g)
+	if g.host != nil {
+		return g.host.Try(env, "", program, g.args(args...)...)
+	}
+	return lab.Try(env, "", program, g.args(args...)...)
 }
 
 func (g *guard) args(args ...string) []string {
@@ -155,8 +195,11 @@ func (g *guard) args(args ...string) []string {
 // gmsa runs a command of gmsa on the agent.
 func (g *guard) gmsa(args ...string) string {
 	g.Helper()
-	program, env := g.dc.OwnProgram(g)
-	return lab.Run(g, env, "", program, g.args(args...)...)
+	out, err := g.tryGMSA(args...)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return out
 }
 
 // hooks are the entries of config.json that the manual has.
