@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +20,10 @@ import (
 
 	"github.com/opengmsa/opengmsa/internal/agent/account"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
+	"github.com/opengmsa/opengmsa/internal/agent/policy"
 	"github.com/opengmsa/opengmsa/internal/agentapi"
+	"github.com/opengmsa/opengmsa/internal/hookapi"
+	"github.com/opengmsa/opengmsa/internal/lab"
 	"github.com/opengmsa/opengmsa/internal/lease"
 )
 
@@ -212,4 +216,39 @@ func field(t *testing.T, status, name string) int {
 	}
 	t.Fatalf("no %s", name)
 	return 0
+}
+
+// BenchmarkContainers asks for the identity of a container, as its hook does, and throws it
+// away.
+func BenchmarkContainers(b *testing.B) {
+	lab.Need(b, "users", "unshare")
+	g := newGuard(b, func(c *config.Config) {
+		c.Quotas.AllLeases, c.Quotas.Requests = 1<<20, 1<<10
+		c.Containers.Rules = []policy.ContainerRule{{CredentialSpecs: []string{"web"}, Runtimes: []string{policy.OtherRuntime}}}
+	})
+	g.cfg.Log = slog.New(slog.DiscardHandler)
+	g.writeSpec(b, "web", "webapp01")
+	g.start(b)
+	cmd := exec.Command("sleep", "600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, PidFD: new(int)}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	container := os.NewFile(uintptr(*cmd.SysProcAttr.PidFD), "pidfd")
+	defer container.Close()
+	b.ResetTimer()
+	cpu := cpuTime(b)
+	for range b.N {
+		reply, mounts, err := hookapi.Call(b.Context(), g.cfg.Config.Containers.HookSocket, hookapi.Request{Op: hookapi.Attach, Container: "c", CredentialSpec: "web"}, container)
+		if err != nil {
+			b.Fatal(err)
+		}
+		closeFiles(mounts)
+		g.remove(b, reply.Lease)
+	}
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(b.N), "cpu-us/container")
 }
