@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"math"
@@ -73,9 +74,10 @@ func (s *search) constructed(v *view, a *schema.Attribute) ([][]byte, error) {
 		return s.transitive(o, s.known.member)
 	case "msDS-Approx-Immed-Subordinates":
 		return s.subordinates(o)
-	}
-	if values, ok := s.rightsAttribute(v, a); ok {
-		return values, nil
+	case "sDRightsEffective":
+		return s.effectiveParts(v), nil
+	case "allowedAttributes", "allowedAttributesEffective", "allowedChildClasses", "allowedChildClassesEffective":
+		return s.rightsList(v, a.Name)
 	}
 	return o.Values[a], nil
 }
@@ -302,31 +304,57 @@ func (s *session) subordinates(o *object) ([][]byte, error) {
 	return decimal(n), nil
 }
 
-// rightsAttribute is an attribute that says what may be written here or made below:
+// effectiveParts is sDRightsEffective: [MS-ADTS] 3.1.1.4.5.4.
+func (s *search) effectiveParts(v *view) [][]byte {
+	parts := allParts
+	if !v.rights.all {
+		parts = v.rights.object.WritableParts(v.rights.token, parts)
+	}
+	return decimal(int64(parts))
+}
+
+// rightsLists are the values of those attributes for the objects that were looked at last,
+// which mostly are of one class and one descriptor.
+type rightsLists struct {
+	rights  *rights
+	classes string
+	values  map[string][][]byte
+}
+
+// rightsList is an attribute that says what may be written in an object or made below it:
 // [MS-ADTS] 3.1.1.4.5.2 to 3.1.1.4.5.6.
-func (s *search) rightsAttribute(v *view, a *schema.Attribute) (values [][]byte, ok bool) {
-	switch a.Name {
-	case "sDRightsEffective":
-		parts := adproto.SDOwner | adproto.SDGroup | adproto.SDDACL | adproto.SDSACL
-		if !v.rights.all {
-			parts = v.rights.object.WritableParts(v.rights.token, parts)
-		}
-		return decimal(int64(parts)), true
+func (s *search) rightsList(v *view, name string) ([][]byte, error) {
+	classes := string(bytes.Join(v.o.Values[s.known.objectClass], []byte{0}))
+	if l := &s.lists; l.rights != v.rights || l.classes != classes {
+		*l = rightsLists{v.rights, classes, map[string][][]byte{}}
+	}
+	if values, ok := s.lists.values[name]; ok {
+		return values, nil
+	}
+	if err := s.spend(listWork); err != nil {
+		return nil, err
+	}
+	values := s.listRights(v, name)
+	s.lists.values[name] = values
+	return values, nil
+}
+
+func (s *search) listRights(v *view, name string) [][]byte {
+	all := v.rights.all
+	switch name {
 	case "allowedAttributes":
-		return names(s.allowed(v.o), func(*schema.Attribute) bool { return true }), true
+		return names(s.allowed(v.o), func(*schema.Attribute) bool { return true })
 	case "allowedAttributesEffective":
 		return names(s.allowed(v.o), func(a *schema.Attribute) bool {
 			written := !a.SystemOnly && !a.Constructed() && !a.BackLink()
-			return written && (v.rights.all || v.rights.object.Writable(v.rights.token, a))
-		}), true
+			return written && (all || v.rights.object.Writable(v.rights.token, a))
+		})
 	case "allowedChildClasses":
-		return s.childClasses(v.o, func(*schema.Class) bool { return true }), true
-	case "allowedChildClassesEffective":
-		return s.childClasses(v.o, func(c *schema.Class) bool {
-			return !c.SystemOnly && (v.rights.all || v.rights.object.Creates(v.rights.token, c.GUID))
-		}), true
+		return s.childClasses(v.o, func(*schema.Class) bool { return true })
 	}
-	return nil, false
+	return s.childClasses(v.o, func(c *schema.Class) bool {
+		return !c.SystemOnly && (all || v.rights.object.Creates(v.rights.token, c.GUID))
+	})
 }
 
 func names(all []*schema.Attribute, keep func(*schema.Attribute) bool) (values [][]byte) {

@@ -49,6 +49,7 @@ type search struct {
 
 	base  *object // found in the first state that is looked at
 	given int
+	lists rightsLists
 	// How candidates are found, and where the search goes on.
 	planned, walks bool
 	sweeping       bool // more than maxKept were visited

@@ -52,8 +52,9 @@ const maxWork = 5_000_000
 
 // Prices of what is more than a comparison.
 const (
-	linkWork  = 40  // a step along links, so that maxChain of them are affordable
-	valueWork = 256 // bytes of a value that a comparison goes through
+	linkWork  = 40   // a step along links, so that maxChain of them are affordable
+	valueWork = 256  // bytes of a value that a comparison goes through
+	listWork  = 5000 // a list of what may be written or made, which asks for hundreds of rights
 )
 
 // spend counts work and fails where there was too much.
