@@ -260,8 +260,8 @@ func TestALongAnswerIsTruncatedOverUDPAlone(t *testing.T) {
 	}
 }
 
-// TestPlainUpdatesAreRefused holds security 24: there are no unsigned updates, and none else yet.
-func TestPlainUpdatesAreRefused(t *testing.T) {
+// TestUpdatesAreRefused holds security 24: there are no unsigned updates, and none else yet.
+func TestUpdatesAreRefused(t *testing.T) {
 	at := serve(t, dnsd.Config{}, loopback, 0)
 	q := new(dns.Msg).SetUpdate("contoso.com.")
 	rr, err := dns.NewRR("evil.contoso.com. 60 IN A 192.0.2.66")
@@ -274,6 +274,21 @@ func TestPlainUpdatesAreRefused(t *testing.T) {
 		if m, _, err := c.Exchange(q, at.String()); err != nil || m.Rcode != dns.RcodeRefused {
 			t.Errorf("%s: %v %v", network, m, err)
 		}
+	}
+	// Signed with a key of the client's own, and by a key that it would have first (RFC 3645).
+	const key, secret = "client.", "c2VjcmV0"
+	signed := q.Copy().SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
+	c := dns.Client{Net: "tcp", TsigSecret: map[string]string{key: secret}}
+	m, _, err := c.Exchange(signed, at.String())
+	if m == nil || m.Rcode != dns.RcodeRefused {
+		t.Errorf("signed: %v %v", m, err)
+	}
+	negotiate := new(dns.Msg).SetQuestion("1.contoso.com.", dns.TypeTKEY)
+	negotiate.Question[0].Qclass = dns.ClassANY
+	negotiate.Extra = []dns.RR{&dns.TKEY{Hdr: dns.RR_Header{Name: "1.contoso.com.", Rrtype: dns.TypeTKEY, Class: dns.ClassANY},
+		Algorithm: "gss-tsig.", Mode: 3, KeySize: 1, Key: "00"}}
+	if m, _, err := (&dns.Client{Net: "tcp"}).Exchange(negotiate, at.String()); err != nil || m.Rcode != dns.RcodeRefused {
+		t.Errorf("a key is negotiated: %v %v", m, err)
 	}
 	if m := ask(t, at, "udp", "evil.contoso.com", dns.TypeA); m.Rcode != dns.RcodeNameError {
 		t.Errorf("after the update: %v", m)
