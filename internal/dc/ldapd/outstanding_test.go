@@ -52,7 +52,7 @@ func TestOutstandingSearchesAreLimited(t *testing.T) {
 func TestOutstandingSearchesOfASourceAreLimited(t *testing.T) {
 	f := start(t, func(cfg *Config) { cfg.Limits.OutstandingPerSource = 3 })
 	ask := func(c *client, id byte) {
-		c.send(request(id, ldapmsg.OpSearchRequest, searchBody(schemaDN, 1, "(objectClass=*)")))
+		c.send(request(id, ldapmsg.OpSearchRequest, searchBody("CN=Users,DC=contoso,DC=com", 1, "(objectClass=group)", "cn")))
 	}
 	var waiting []*client
 	for range 3 {
@@ -69,6 +69,9 @@ func TestOutstandingSearchesOfASourceAreLimited(t *testing.T) {
 		t.Errorf("the fourth: %+v", a)
 	}
 	for a := waiting[0].next(); a.op != ldapmsg.OpSearchDone; a = waiting[0].next() {
+		if a.op != ldapmsg.OpSearchEntry {
+			t.Fatalf("the first: %+v", a)
+		}
 	}
 	for id := byte(2); ; id++ { // it ends a moment after its last message
 		ask(c, id)
