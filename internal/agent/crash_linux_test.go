@@ -67,13 +67,11 @@ func TestKilledAgent(t *testing.T) {
 		crashChild(base)
 	}
 	rounds := 200
-	if raceDetector {
-		rounds = 40 // each start is several times as slow
-	}
 	if testing.Short() {
 		rounds = 3
 	}
 	g := newGuard(t, nil)
+	program := plainTests(t)
 	client, err := agentapi.Dial(g.cfg.Config.Socket)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +79,7 @@ func TestKilledAgent(t *testing.T) {
 	defer client.Close()
 	k := &killed{t: t, g: g, client: client, alive: map[string]uint64{}}
 	for i := range rounds {
-		child := k.startAgent()
+		child := k.startAgent(program)
 		k.load(time.Duration(20+i*7%50) * time.Millisecond)
 		if err := child.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -93,7 +91,7 @@ func TestKilledAgent(t *testing.T) {
 			return
 		}
 	}
-	child := k.startAgent()
+	child := k.startAgent(program)
 	k.waitForAgent()
 	k.check("at the end")
 	k.checkRunning()
@@ -123,9 +121,23 @@ type killed struct {
 	removed int
 }
 
-func (k *killed) startAgent() *exec.Cmd {
+// plainTests is a binary of these tests without the race detector, with which each start
+// of an agent takes several times as long.
+func plainTests(t *testing.T) string {
+	t.Helper()
+	if !raceDetector {
+		return os.Args[0]
+	}
+	path := filepath.Join(t.TempDir(), "agent.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go test -c: %v\n%s", err, out)
+	}
+	return path
+}
+
+func (k *killed) startAgent(program string) *exec.Cmd {
 	k.t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledAgent$")
+	cmd := exec.Command(program, "-test.run=^TestKilledAgent$")
 	cmd.Env = append(os.Environ(), crashEnv+"="+k.g.base)
 	out, err := os.OpenFile(filepath.Join(k.g.base, "output"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
