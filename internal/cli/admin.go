@@ -50,7 +50,7 @@ func explain(err error) error {
 	switch {
 	case err == nil || errors.As(err, &own):
 		return err
-	case isAny(err, adproto.ErrAccountName, ad.ErrNameLength, ad.ErrLoop, cmdlet.ErrFilter):
+	case isAny(err, adproto.ErrAccountName, ad.ErrNameLength, ad.ErrLoop, ad.ErrIntervalFixed, cmdlet.ErrFilter):
 		return failure(Usage, err)
 	case errors.Is(err, ad.ErrDNSHostName):
 		return failure(Usage, err).hint("--dns NAME.DOMAIN, --outbound-only or --single-computer")
