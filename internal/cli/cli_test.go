@@ -223,7 +223,7 @@ func TestEveryReportCanBeJSON(t *testing.T) {
 	quiet := []string{
 		"gmsa agent serve", "gmsa agent reload", "gmsa lease remove", "gmsa run", "gmsa completion", "gmsa help",
 		"gmsa account install", "gmsa account uninstall", "gmsa cmdlet", "gmsa man", "gmsa oci-runtime",
-		"gmsa demo idle", "gmsa demo site", "gmsa demo visit",
+		"gmsa demo idle", "gmsa demo site", "gmsa demo visit", "gmsa docker", "gmsa runtime install", "gmsa runtime uninstall",
 		"gmsa dc export-keytab", "gmsa dc rekey", "gmsa dc rotate-keys", "gmsa dc serve",
 	}
 	for _, c := range commands((&app{}).root()) {
