@@ -19,9 +19,9 @@ type Podman struct {
 	as []string
 }
 
-// podmanConf is of this kind of machine, not of the product: crun does not run where
+// PodmanConf is of this kind of machine, not of the product: crun does not run where
 // both versions of control groups are mounted, and no hard limit can be raised.
-const podmanConf = `[containers]
+const PodmanConf = `[containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 [network]
 network_backend = "netavark"
@@ -46,7 +46,7 @@ func podmanDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "gmsa-podman-")
 	if err == nil {
 		t.Cleanup(func() { os.RemoveAll(dir) })
-		err = errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "containers.conf"), []byte(podmanConf), 0o644))
+		err = errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "containers.conf"), []byte(PodmanConf), 0o644))
 	}
 	if err != nil {
 		t.Fatalf("lab: %v", err)

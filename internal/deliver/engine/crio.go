@@ -10,9 +10,6 @@ import (
 // those of an earlier one: crio.conf.d(5).
 const crioDropIn = "/etc/crio/crio.conf.d/90-gmsa.conf"
 
-// crioHooks is where CRI-O looks for hooks, if it is not told.
-const crioHooks = "/usr/share/containers/oci/hooks.d"
-
 // crio has CRI-O run the hook for pods with the annotation: oci-hooks(5) matches those
 // of Kubernetes. Devices of CDI it knows by itself.
 func (s *setup) crio(ctx context.Context) error {
@@ -29,7 +26,7 @@ func (s *setup) crio(ctx context.Context) error {
 		key, want string
 		otherwise []string
 	}{
-		{"hooks_dir", hooksDirectory, []string{crioHooks}},
+		{"hooks_dir", hooksDirectory, []string{packagedHooks}},
 		{"cdi_spec_dirs", s.o.CDIDirectory, []string{"/etc/cdi", "/var/run/cdi"}},
 	} {
 		list, ok, err := lastList(files, "crio", "runtime", l.key)

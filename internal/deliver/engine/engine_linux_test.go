@@ -154,7 +154,7 @@ func TestInstallIsUndoneExactly(t *testing.T) {
 			map[string]string{dockerConfig: daemonJSON},
 			[]string{`+  "runtimes": {"gmsa": {"path": "/usr/bin/gmsa", "runtimeArgs": ["oci-runtime","runc"]}}`}, "docker"},
 		"podman": {Podman, map[string]string{"podman --version": "podman version 4.3.1"}, nil,
-			[]string{"+++ /etc/containers/oci/hooks.d/50-gmsa-createRuntime.json\n", `+      "^dev\\.gmsa\\.credentialspec$": ".*"`, "50-gmsa-poststop.json", "podman-restart.service.d"}, ""},
+			[]string{"+++ /etc/containers/containers.conf.d/50-gmsa.conf\n", "+hooks_dir = ['/usr/share/containers/oci/hooks.d', '/etc/containers/oci/hooks.d']\n", "+++ /etc/containers/oci/hooks.d/50-gmsa-createRuntime.json\n", `+      "^dev\\.gmsa\\.credentialspec$": ".*"`, "50-gmsa-poststop.json", "podman-restart.service.d"}, ""},
 		"podman with hooks elsewhere": {Podman, map[string]string{"podman --version": "podman version 5.4.2"},
 			map[string]string{"/etc/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\"]\n", "/etc/containers/containers.conf.d/x.conf": "[engine]\nhooks_dir = [\"/b\", \"/c\"]\n"},
 			[]string{"+++ /c/50-gmsa-createRuntime.json\n"}, ""},

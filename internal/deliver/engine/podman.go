@@ -8,8 +8,16 @@ import (
 	"slices"
 )
 
-// hooksDirectory is where podman looks for hooks: containers.conf(5), hooks_dir.
-const hooksDirectory = "/etc/containers/oci/hooks.d"
+// hooksDirectory is for an administrator's hooks, and packagedHooks for those of packages:
+// oci-hooks(5). Of the two, podman 4 looks in the second alone unless it is told
+// (containers.conf(5), hooks_dir), whatever its manual says.
+const (
+	hooksDirectory = "/etc/containers/oci/hooks.d"
+	packagedHooks  = "/usr/share/containers/oci/hooks.d"
+)
+
+// podmanDropIn tells it.
+const podmanDropIn = "/etc/containers/containers.conf.d/50-gmsa.conf"
 
 // annotationPattern matches the annotation that names a credential spec, ocihook.Annotation.
 const annotationPattern = `^dev\.gmsa\.credentialspec$`
@@ -32,25 +40,33 @@ func (s *setup) podman(ctx context.Context) error {
 		return orRefuse(err, Podman, fmt.Sprintf("containers.conf has cdi_spec_dirs without %s, where the agent publishes devices", s.o.CDIDirectory),
 			"add it there, or set cdi_directory under containers in /etc/gmsa/agent.yaml")
 	}
-	dir := hooksDirectory
-	if dirs, ok, err := lastList(files, "engine", "hooks_dir"); err != nil {
+	dirs, ok, err := lastList(files, "engine", "hooks_dir")
+	switch {
+	case err != nil:
 		return err
-	} else if ok {
-		if len(dirs) == 0 {
-			return &Refusal{Podman, "containers.conf has an empty hooks_dir: a container with the annotation would start without its identity", []string{"add " + hooksDirectory + " there"}}
+	case !ok:
+		dirs = []string{packagedHooks, hooksDirectory}
+		list, err := literalTOML(dirs)
+		if err != nil {
+			return err
 		}
-		dir = dirs[len(dirs)-1] // which wins over the ones before it
+		if err := s.own(podmanDropIn, marker+"[engine]\nhooks_dir = "+list+"\n"); err != nil {
+			return err
+		}
+	case len(dirs) == 0:
+		return &Refusal{Podman, "containers.conf has an empty hooks_dir: a container with the annotation would start without its identity", []string{"add " + hooksDirectory + " there"}}
 	}
-	if err := s.hooks(dir); err != nil {
+	if err := s.hooks(dirs[len(dirs)-1]); err != nil { // which wins over the ones before it
 		return err
 	}
 	return s.afterAgent("podman-restart.service")
 }
 
 // containersConf are the files of podman's configuration in the order in which they are
-// read: containers.conf(5).
+// read, containers.conf(5), without our own.
 func (s *setup) containersConf() ([]tomlFile, error) {
-	return s.tomlFiles("/usr/share/containers/containers.conf", "/etc/containers/containers.conf", "/etc/containers/containers.conf.d/*.conf")
+	files, err := s.tomlFiles("/usr/share/containers/containers.conf", "/etc/containers/containers.conf", "/etc/containers/containers.conf.d/*.conf")
+	return slices.DeleteFunc(files, func(f tomlFile) bool { return f.path == podmanDropIn }), err
 }
 
 // hooks writes what starts the hook at both stages: oci-hooks(5).
