@@ -215,6 +215,8 @@ type examination struct {
 	cfg   doctor.Config
 	agent config.Config
 	creds credentials
+	// named says that the caller named the credentials; others are those at hand.
+	named bool
 }
 
 // examination finds out what to look at, and from where.
@@ -239,8 +241,11 @@ func (a *app) examination(ctx context.Context, o doctorOptions) (*examination, e
 	if err := a.seenFrom(x, o, confErr); err != nil {
 		return nil, err
 	}
-	if x.cfg.Domain = a.doctorDomain(x, o); x.cfg.Domain == "" {
+	if x.cfg.Domain = doctorDomain(x, o); x.cfg.Domain == "" {
 		return nil, failure(Usage, errors.New("which domain?")).hint("add --domain NAME, or -U NAME@DOMAIN")
+	}
+	if x.named || x.creds.domain == x.cfg.Domain {
+		x.cfg.Asker = &x.creds.identity
 	}
 	if len(x.cfg.Servers) == 0 {
 		x.cfg.Servers = x.agent.Domains[x.cfg.Domain].Servers
@@ -269,21 +274,13 @@ func checkWindows(w *doctor.WindowsRun, o doctorOptions) error {
 
 // askAs takes the credentials that are named; the caller's tickets where there are
 // some; and else leaves the asking to the host.
-func (a *app) askAs(x *examination, o doctorOptions) error {
-	var err error
-	switch {
-	case o.user != "" || o.passwordFile != "" || o.ccache != "":
-		if x.creds, err = a.credentials(&o.domainOptions); err != nil {
-			return err
-		}
-	default:
-		if x.creds, err = a.fromCache(a.cacheName("")); err != nil || o.domain != "" && !strings.EqualFold(o.domain, x.creds.domain) {
-			x.creds = credentials{}
-			return nil //nolint:nilerr // no tickets are no failure: the host asks
-		}
+func (a *app) askAs(x *examination, o doctorOptions) (err error) {
+	if x.named = o.user != "" || o.passwordFile != "" || o.ccache != ""; x.named {
+		x.creds, err = a.credentials(&o.domainOptions)
+	} else if creds, cacheErr := a.fromCache(a.cacheName("")); cacheErr == nil {
+		x.creds = creds
 	}
-	x.cfg.Asker = &x.creds.identity
-	return nil
+	return err
 }
 
 // addSpecs reads the credential specs that are named, or else, where nothing is, all

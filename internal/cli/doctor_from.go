@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/opengmsa/opengmsa/credspec"
@@ -56,7 +59,7 @@ func (a *app) seenFrom(x *examination, o doctorOptions, confErr error) error {
 		socket = x.agent.Socket
 	}
 	if _, err := os.Stat(socket); err == nil || configured || a.socket != "" {
-		return x.addAgent(socket, confErr)
+		x.addAgent(socket, confErr)
 	}
 	return nil
 }
@@ -93,30 +96,39 @@ func (x *examination) portable() bool {
 	return len(x.cfg.Specs) > 0
 }
 
-// doctorDomain is the domain to look at.
-func (a *app) doctorDomain(x *examination, o doctorOptions) string {
-	if name := orElse(o.domain, x.creds.domain); name != "" {
-		return strings.ToLower(name)
-	}
-	if len(x.agent.Domains) == 1 {
-		for name := range x.agent.Domains {
-			return name
-		}
-	}
-	if x.cfg.Host != nil && x.cfg.Host.Keytab != "" {
-		if b, err := readLimited(x.cfg.Host.Keytab, keytab.MaxSize); err == nil {
-			defer clear(b)
-			if kt, err := keytab.Parse(b); err == nil && len(kt.Principals()) > 0 {
-				return strings.ToLower(kt.Principals()[0].Realm)
-			}
-		}
+// doctorDomain is the domain to look at: the one that is named, that of the named
+// credentials, the host's, and else that of whatever is at hand.
+func doctorDomain(x *examination, o doctorOptions) string {
+	candidates := []string{o.domain, "", x.hostDomain(), x.creds.domain}
+	if x.named {
+		candidates[1] = x.creds.domain
 	}
 	for _, f := range x.cfg.Specs {
 		if s, _, err := credspec.Parse(f.Content); err == nil {
-			return strings.ToLower(s.DomainJoinConfig.DnsName)
+			candidates = append(candidates, s.DomainJoinConfig.DnsName)
 		}
 	}
-	return ""
+	return strings.ToLower(cmp.Or(candidates...))
+}
+
+// hostDomain is the domain of the host: the agent's only one, or its keytab's.
+func (x *examination) hostDomain() string {
+	if x.cfg.Host == nil {
+		return ""
+	}
+	if len(x.agent.Domains) == 1 {
+		return slices.Collect(maps.Keys(x.agent.Domains))[0]
+	}
+	b, err := readLimited(x.cfg.Host.Keytab, keytab.MaxSize)
+	if err != nil {
+		return ""
+	}
+	defer clear(b)
+	kt, err := keytab.Parse(b)
+	if err != nil || len(kt.Principals()) == 0 {
+		return ""
+	}
+	return kt.Principals()[0].Realm
 }
 
 // trust reads the certificates that sign the controllers'.
@@ -145,14 +157,14 @@ type hostAgent struct {
 	err     error // why there are no plug-ins
 }
 
-func (x *examination) addAgent(socket string, confErr error) error {
+// addAgent lets the agent be asked, and its plug-ins.
+func (x *examination) addAgent(socket string, confErr error) {
 	h := &hostAgent{socket: socket}
 	h.plugins, h.err = plugin.NewRegistry(x.agent.Plugins, plugin.ThisHost())
 	if confErr != nil && !errors.Is(confErr, fs.ErrNotExist) {
 		h.err = confErr
 	}
 	x.cfg.Agent = h
-	return nil
 }
 
 // Status implements doctor.Agent.

@@ -13,7 +13,6 @@ import (
 // inspectProcess reads from /proc with which environment and rights the process of a
 // lease runs.
 func inspectProcess(l *doctor.Lease) {
-	l.Root = fmt.Sprintf("/proc/%d/root", l.PID)
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", l.PID))
 	if err != nil {
 		return

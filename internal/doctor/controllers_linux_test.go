@@ -1,22 +1,29 @@
 package doctor_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/opengmsa/opengmsa/internal/cli"
 	"github.com/opengmsa/opengmsa/internal/doctor"
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
-// ask runs the doctor on this machine, which knows the controllers by their addresses.
+// ask runs the doctor in this process, so that the race detector sees it, on this
+// machine, which knows the controllers by their addresses.
 func ask(t *testing.T, dcs []*lab.DC, args ...string) doctor.Report {
 	t.Helper()
 	args = append([]string{"doctor", "-o", "json", "--domain", lab.DNSDomain, "--config", t.TempDir() + "/none.yaml"}, args...)
 	for _, dc := range dcs {
 		args = append(args, "--dc", dc.IP.String())
 	}
-	out, _ := lab.Try([]string{"KRB5CCNAME=FILE:" + t.TempDir() + "/none", "KRB5_CONFIG=/nonexistent"}, "", lab.Gmsa(t), args...)
-	return parse(t, out)
+	var out bytes.Buffer
+	cli.Run(t.Context(), args, cli.Env{
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: t.Output(), Now: time.Now, Environ: []string{"KRB5CCNAME=FILE:" + t.TempDir() + "/none"},
+	})
+	return parse(t, out.String())
 }
 
 func TestFaultsOfTwoControllers(t *testing.T) {

@@ -137,9 +137,8 @@ type Lease struct {
 	Mode      uint32
 	// PID is the workload's process; 0 where it has none.
 	PID int
-	// Root is the workload's root directory, with a slash at its end or empty.
-	Root string
-	// Environ is the workload's environment; nil where it cannot be read.
+	// Environ is the workload's environment; nil where it cannot be read. Values may be
+	// left out.
 	Environ []string
 	// ProcessUID and ProcessGIDs are whose rights the workload has.
 	ProcessUID  uint32
@@ -269,22 +268,6 @@ func (s *shared) now() time.Time { return s.cfg.Now() }
 
 // realmNow is the time by the domain's clock.
 func (s *shared) realmNow() time.Time { return s.domain.Kerberos().Now() }
-
-// close ends what the checks opened.
-func (s *shared) close() {
-	for _, session := range []*ad.Session{s.asker, s.host.session} {
-		if session != nil {
-			_ = session.Close()
-		}
-	}
-	for _, x := range s.specs {
-		if x.reader != nil {
-			_ = x.reader.Close()
-		}
-		x.password.Destroy()
-	}
-	_ = s.domain.Close()
-}
 
 // hintOf is what an error itself advises.
 func hintOf(err error) string {

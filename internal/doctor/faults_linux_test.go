@@ -137,6 +137,15 @@ var accountFaults = map[string]fault{
 		s.dc.SetReaders(t, "webapp01")
 		t.Cleanup(func() { s.dc.SetReaders(t, "webapp01", "WebHosts", "web2$") })
 	}, "account-readers", "nobody may retrieve"},
+	"who may read it is not shown": {asHost, func(t *testing.T, s *site) {
+		const entry = "(OD;;RP;888eedd6-ce04-df40-b462-b8a50e41ba38;;AU)" // msDS-GroupMSAMembership, for everybody who logs on
+		change := func(verb string) {
+			s.dc.SambaTool(t, "dsacl", verb, "--objectdn", webapp01, "--sddl", entry, "-H", s.dc.Dir+"/private/sam.ldb")
+		}
+		change("set")
+		t.Cleanup(func() { change("delete") })
+	}, "account-readers", "cannot be read, or nobody may"},
+	"an interval of 0 days": {nil, rawAttribute("webapp01", "msDS-ManagedPasswordInterval", "0", "30"), "account-age", "is 0 days, for which no password exists"},
 	"a user of the same name": {nil, func(t *testing.T, s *site) {
 		s.dc.AddUser(t, "webapp01", "Some-Pass!1")
 		t.Cleanup(func() { s.dc.Delete(t, "webapp01") })
@@ -392,6 +401,9 @@ func foreignCA(t *testing.T, s *site) {
 		"-subj", "/CN=somebody else", "-keyout", dir+"/key", "-out", dir+"/ca.pem")
 	s.write(caFile, read(t, dir+"/ca.pem"), 0o644)
 }
+
+// webapp01 is the account's distinguished name.
+const webapp01 = "CN=webapp01,CN=Managed Service Accounts," + lab.BaseDN
 
 // rawAttribute changes an attribute of an account as no directory would let anybody.
 func rawAttribute(account, name, value, before string) func(*testing.T, *site) {

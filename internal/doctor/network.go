@@ -194,9 +194,11 @@ func given(ctx context.Context, f *Facts) (list []*controller) {
 			}
 		}
 		host = strings.Trim(host, "[]")
-		addrs, _ := f.place.resolver().LookupHost(ctx, host)
-		if a, err := netip.ParseAddr(host); err == nil {
-			addrs = []netip.Addr{a}
+		a, err := netip.ParseAddr(host)
+		addrs := []netip.Addr{a}
+		if err != nil {
+			// As every program finds a host, by /etc/hosts too.
+			addrs, _ = new(locate.DNS).LookupHost(ctx, host)
 		}
 		for _, a := range addrs {
 			list = append(list, &controller{name: strings.ToLower(host), addr: a, shift: shift})

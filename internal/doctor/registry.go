@@ -1,6 +1,9 @@
 package doctor
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Checks are all checks, each after those that it rests on.
 func Checks() []Check {
@@ -147,7 +150,7 @@ func specChecks(cfg Config) []Check {
 			Asks: "Does the file lie where the agent and the engines look for it?"},
 		{ID: "spec-host", Title: "plug-in registered", Of: OfSpec, Needs: []string{"spec-file"}, Guide: "5:68", run: specHost,
 			Asks: "Where the spec has HostAccountConfig: is the plug-in of its GUID registered on this host? (event 4)"},
-		{ID: "plugin-store", Title: "plug-in's store", Of: OfSpec, Needs: []string{"spec-host"}, Guide: "5:246", run: pluginStore, Limit: 8e9,
+		{ID: "plugin-store", Title: "plug-in's store", Of: OfSpec, Needs: []string{"spec-host"}, Guide: "5:246", run: pluginStore, Limit: 8 * time.Second,
 			Asks: "Does the plug-in's store yield the portable account's credentials? (event 6)"},
 		{ID: "plugin-logon", Title: "portable account logs on", Of: OfSpec, Needs: []string{"plugin-store", "port-kerberos-tcp"}, Guide: "5:248", run: pluginLogon,
 			Asks: "Does the domain take them?"},
@@ -172,7 +175,7 @@ func accountChecks(cfg Config) []Check {
 			Asks: "Is msDS-GroupMSAMembership readable, and who is in it?"},
 		{ID: "account-access", Title: "the host may retrieve it", Of: OfAccount, Needs: []string{"account-readers", "plugin-logon"}, Guide: "5:53", run: accountAccess,
 			Asks: "Is the host among them, directly or through groups?"},
-		{ID: "account-ticket", Title: "the host's ticket", Of: OfAccount, Needs: []string{"account-access", "root-key"}, Guide: "5:64", run: accountTicket, Limit: 6e9,
+		{ID: "account-ticket", Title: "the host's ticket", Of: OfAccount, Needs: []string{"account-access", "root-key"}, Guide: "5:64", run: accountTicket, Limit: 6 * time.Second,
 			Asks: "Is the host's ticket younger than its membership?"},
 		{ID: "account-password", Title: "password retrieved", Of: OfAccount, Needs: []string{"account-ticket", "account-age", "account-root-key"}, Guide: "5:50", run: accountPassword,
 			Asks: "Does the directory give out the password?"},

@@ -22,7 +22,7 @@ func Run(ctx context.Context, cfg Config, progress func(Result)) (Report, error)
 	if err != nil {
 		return Report{}, err
 	}
-	defer x.shared.close()
+	defer x.close()
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(cfg.Timeout, DefaultTimeout))
 	defer cancel()
 	r := Report{Time: x.shared.now().UTC(), Domain: x.shared.domain.Name(), Seen: cfg.Seen}
@@ -37,6 +37,29 @@ type examination struct {
 	shared   *shared
 	places   []*placeFacts
 	accounts []*accountFacts
+}
+
+// close ends what the checks opened, and drops the secrets that they came by.
+func (x *examination) close() {
+	sessions := []*ad.Session{x.shared.asker, x.shared.host.session}
+	for _, s := range x.shared.specs {
+		sessions = append(sessions, s.reader)
+		s.password.Destroy()
+	}
+	for _, s := range sessions {
+		if s != nil {
+			_ = s.Close()
+		}
+	}
+	for _, a := range x.accounts {
+		if a.password != nil {
+			a.password.Destroy()
+		}
+	}
+	for _, k := range x.shared.host.keys {
+		k.Secret().Destroy()
+	}
+	_ = x.shared.domain.Close()
 }
 
 func examine(cfg Config) (*examination, error) {

@@ -180,6 +180,16 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 		leased("sleep 60", inEnvironment)(t, &own)
 		wantHealthy(t, own.examine(t, own.args...))
 	})
+	t.Run("healthy in a container", func(t *testing.T) {
+		own := *s
+		leased("sleep 60", inEnvironment)(t, &own)
+		out, err := s.net.Try([]string{inEnvironment}, "", "unshare", "--mount", "sh", "-c", "mount --bind /run/gmsa/leases/"+own.args[1]+" /run/gmsa && exec "+
+			s.gmsa+" doctor -o json --config /none --ca "+s.path(caFile)+" webapp01")
+		r := parse(t, out)
+		if wantHealthy(t, r); r.Seen != doctor.SeenContainer || err != nil {
+			t.Errorf("seen from %s, %v", r.Seen, err)
+		}
+	})
 	for name, f := range leaseFaults {
 		t.Run(name, func(t *testing.T) { f.test(t, s) })
 	}
@@ -207,6 +217,14 @@ func TestFaultsOfTheDomain(t *testing.T) {
 				})
 			}
 		}
+	})
+	t.Run("healthy in a group of a group", func(t *testing.T) {
+		s.dc.RemoveMembers(t, "WebHosts", "web1$")
+		s.dc.AddGroup(t, "Racks", lab.GlobalGroup, "web1$")
+		s.dc.AddMembers(t, "WebHosts", "Racks")
+		wantHealthy(t, s.examine(t, asAdmin...))
+		s.dc.Delete(t, "Racks")
+		s.dc.AddMembers(t, "WebHosts", "web1$")
 	})
 	for name, f := range accountFaults {
 		t.Run(name, func(t *testing.T) { f.test(t, s) })

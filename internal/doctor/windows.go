@@ -8,10 +8,9 @@ import (
 
 // WindowsRun is how a Windows container is to be run, for the rules that are Windows'.
 type WindowsRun struct {
-	// Version of the container host: "1703", "1709", "1803", "1809", "2016", "2019", "2022" or "2025"; empty
-	// looks at nothing.
+	// Version of the container host, one of [WindowsVersions]; empty looks at nothing.
 	Version string
-	// Hostname is --hostname of each container that is to run at the same time; empty
+	// Hostnames are --hostname of each container that is to run at the same time; empty
 	// for one without.
 	Hostnames []string
 	// HyperV is --isolation=hyperv.
