@@ -30,7 +30,7 @@ var answers = map[string]string{
 	"psexec":   "gmsa run --account NAME -- COMMAND",
 	"psexec64": "gmsa run --account NAME -- COMMAND",
 	"runas":    "gmsa run --account NAME -- COMMAND",
-	"docker":   "give the container its device: docker run --device gmsa.dev/credentialspec=NAME IMAGE (see gmsa credspec convert); a hook mounts the identity",
+	"docker":   "in a shell: gmsa docker, which has this line work on Linux; gmsa runtime install docker --shim puts it in front of docker",
 	"dir":      "gmsa run --account NAME -- smbclient -k //DOMAIN/SYSVOL -c ls",
 	"user":     "the lease belongs to the user that the image runs as: no special user is needed (uid= on the device sets another)",
 	"run":      "no step of the image needs to know the account: the lease is mounted when the container starts",
