@@ -63,9 +63,9 @@ func (l line) before() []string { return l.args[:l.at] }
 // engineError is an error of the engine, in the client's words.
 func (l line) engineError(err error) error {
 	if l.verb == "exec" {
-		return &Error{Status: statusOther, Err: fmt.Errorf("Error response from daemon: %w", err)} //nolint:staticcheck // the client's words
+		return &Error{Status: statusOther, Err: fmt.Errorf("Error response from daemon: %w", err)}
 	}
-	return &Error{Status: statusEngine, Err: fmt.Errorf("Error response from daemon: %w", err)} //nolint:staticcheck // the client's words
+	return &Error{Status: statusEngine, Err: fmt.Errorf("Error response from daemon: %w", err)}
 }
 
 func (l line) grammar() grammar {
