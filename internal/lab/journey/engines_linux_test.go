@@ -43,7 +43,7 @@ func (w workload) image(c lab.Container) lab.Container {
 type setup func(t *testing.T, g *guard) engine
 
 // engines are those of this machine, by the runtime's name in a rule for containers.
-var engines = map[string]setup{"podman": newPodman, "docker": newDocker, "other": newRunc}
+var engines = map[string]setup{"podman": podmanWith(), "docker": newDocker, "other": newRunc}
 
 // idle is what the first program of a container does.
 var idle = []string{"sleep", "3600"}
@@ -53,11 +53,15 @@ type podman struct {
 	*lab.Podman
 	c     lab.Container
 	image string
+	more  []string
 }
 
-func newPodman(t *testing.T, g *guard) engine {
-	p := lab.NewPodman(t)
-	return podman{p, g.container, p.Image(g.container)}
+// podmanWith is podman whose containers have more options.
+func podmanWith(more ...string) setup {
+	return func(t *testing.T, g *guard) engine {
+		p := lab.NewPodman(t)
+		return podman{p, g.container, p.Image(g.container), more}
+	}
 }
 
 func (p podman) start(w workload) (string, error) {
@@ -65,7 +69,7 @@ func (p podman) start(w workload) (string, error) {
 	if w.prepare != nil {
 		image = p.Image(w.image(p.c))
 	}
-	args := append([]string{"run", "--detach", "--network", "host", "--device", "gmsa.dev/credentialspec=" + w.spec}, options(p.c, w)...)
+	args := append([]string{"run", "--detach", "--network", "host", "--device", "gmsa.dev/credentialspec=" + w.spec}, append(options(p.c, w), p.more...)...)
 	return lastLine(p.Run(append(append(args, image), idle...)...))
 }
 

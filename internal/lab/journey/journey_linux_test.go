@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,12 @@ func TestTheJourney(t *testing.T) {
 		t.Run("this machine", func(t *testing.T) { journey(t, dc, nil, engines) })
 		t.Run("Debian 13", func(t *testing.T) { journey(t, dc, debian13(t), debian13Engines()) })
 	})
-	t.Run("gmsa", func(t *testing.T) { journey(t, lab.Own(t, lab.OwnConfig{Clock: true}), nil, engines) })
+	t.Run("gmsa", func(t *testing.T) {
+		all := maps.Clone(engines)
+		// runc copies what is below a tmpfs by way of the host's /tmp, as root of the namespace.
+		all["podman in a user namespace"] = podmanWith("--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536", "--read-only-tmpfs=false")
+		journey(t, lab.Own(t, lab.OwnConfig{Clock: true}), nil, all)
+	})
 }
 
 // journey starts two containers with each of the engines, lets them log in to every
