@@ -133,15 +133,40 @@ func CheckName(name string) error {
 }
 
 // NameOfFile is the name of the credential spec that a file of that base name
-// holds: without its extension .json, in any case of letters. It fails for
-// other extensions and for names that CheckName refuses.
+// holds: without its extension .json, in any case of letters, and escaped as
+// EscapeName does. It fails for other extensions, for hidden files, and for
+// names that are too long.
 func NameOfFile(base string) (string, error) {
 	const ext = ".json"
 	if len(base) < len(ext) || !strings.EqualFold(base[len(base)-len(ext):], ext) {
 		return "", fmt.Errorf("%w: file %s has not the extension %s", ErrName, quote(base), ext)
 	}
 	name := base[:len(base)-len(ext)]
+	if strings.HasPrefix(name, ".") {
+		return "", fmt.Errorf("%w: file %s is hidden", ErrName, quote(base))
+	}
+	name = EscapeName(name)
 	return name, CheckName(name)
+}
+
+// EscapeName makes a name that CheckName takes: each byte that it would refuse is
+// "x-" and two small hex digits, such as contosox-20web for "contoso web". A name that it takes
+// stays, so that one file may have the escaped name of another.
+func EscapeName(name string) string {
+	if CheckName(name) == nil {
+		return name
+	}
+	var b strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		inside := i > 0 && i < len(name)-1 && (c == '.' || c == '_' || c == '-')
+		if inside || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, "x-%02x", c)
+	}
+	return b.String()
 }
 
 // FileName is the file that New-CredentialSpec writes by default:

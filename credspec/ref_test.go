@@ -83,7 +83,14 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q: got error %v", name, err)
 		}
 	}
-	for _, base := range []string{"", "json", ".json", "a.json~", "a.yaml", "..json"} {
+	for base, want := range map[string]string{
+		"contoso web.json": "contosox-20web", "é.json": "x-c3x-a9", "_a-.json": "x-5fax-2d", "a:keytab.json": "ax-3akeytab", "a_b-c.d.json": "a_b-c.d",
+	} {
+		if got, err := NameOfFile(base); err != nil || got != want {
+			t.Errorf("%s: got %q, %v; want %q", base, got, err, want)
+		}
+	}
+	for _, base := range []string{"", "json", ".json", "a.json~", "a.yaml", "..json", ".a.json", strings.Repeat(" ", 40) + ".json"} {
 		if got, err := NameOfFile(base); !errors.Is(err, ErrName) {
 			t.Errorf("%q: got %q, %v", base, got, err)
 		}

@@ -458,6 +458,28 @@ func TestRollover(t *testing.T) {
 	}
 }
 
+// A file of any name is a credential spec; where one has the name that another is escaped
+// to, it is that one.
+func TestNamesOfSpecFiles(t *testing.T) {
+	g := newGuard(t, nil)
+	g.writeSpec(t, "contoso web", "webapp02")
+	g.writeSpec(t, "a b", "webapp03")
+	g.writeSpec(t, "ax-20b", "webapp04")
+	g.writeSpec(t, ".hidden", "webapp05")
+	g.start(t)
+	s, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})
+	if err != nil || len(s.GetCredentialSpecs()) != 2 {
+		t.Errorf("%v, %v", s.GetCredentialSpecs(), err)
+	}
+	for spec, want := range map[string]string{"contosox-20web": "webapp02", "ax-20b": "webapp04"} {
+		r := mine("")
+		r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: spec}
+		if got := g.create(t, r).GetAccounts()[0].GetName(); got != want+"$" {
+			t.Errorf("%s: %s, want %s", spec, got, want)
+		}
+	}
+}
+
 // The spec of a lease is removed, while the agent runs or is down: what a plug-in's
 // identity has read is never read with the host's own instead. The workload keeps
 // its files, and the lease goes on when the spec is back.

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,6 +123,8 @@ func (s *specStore) scan() []string {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("cannot read a directory of credential specs", slog.String("path", dir), slog.Any("error", err))
 		}
+		// A file whose name is what another's is escaped to comes before that one.
+		slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(escaped(a), escaped(b)) })
 		for _, entry := range entries {
 			name, err := credspec.NameOfFile(entry.Name())
 			if err != nil || next[name] != nil {
@@ -134,6 +137,14 @@ func (s *specStore) scan() []string {
 	s.specs = next
 	s.mu.Unlock()
 	return s.compare(old, next)
+}
+
+// escaped is 1 for a file whose credential spec has another name than it.
+func escaped(file fs.DirEntry) int {
+	if name, _ := credspec.NameOfFile(file.Name()); strings.HasPrefix(file.Name(), name+".") {
+		return 0
+	}
+	return 1
 }
 
 // compare reports what differs, and tells of specs that have become unusable.

@@ -39,7 +39,7 @@ const (
 )
 
 // Device is one that is published. Names of credential specs (credspec.CheckName) have
-// letters, digits, ".", "_" and "-" alone, which are names of CDI devices as they are.
+// letters, digits, ".", "_" and "-" alone, which are names of CDI devices as they are; files with others have theirs escaped.
 type Device struct {
 	CredentialSpec string
 	Keytab         bool

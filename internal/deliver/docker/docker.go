@@ -362,7 +362,7 @@ func (s Specs) find(ref credspec.Ref) (Spec, error) {
 
 // named finds a file by the spec's name, with its extension in any case of letters.
 func (s Specs) named(name string) (Spec, bool) {
-	if credspec.CheckName(name) != nil {
+	if name = credspec.EscapeName(name); credspec.CheckName(name) != nil {
 		return Spec{}, false
 	}
 	if s.Remote {

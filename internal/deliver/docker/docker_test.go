@@ -30,6 +30,7 @@ func translator(t *testing.T, e Engine) Translator {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "contoso_webapp01.JSON"), specText)
+	write(t, filepath.Join(dir, "contoso web.json"), strings.ReplaceAll(specText, "webapp01", "webapp03"))
 	return Translator{
 		Ask:       func(context.Context, []string) (Engine, error) { return e, nil },
 		Specs:     Specs{Directories: []string{dir, "/nonexistent"}},
