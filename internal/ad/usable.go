@@ -74,6 +74,10 @@ func (s *Session) standaloneUsable(ctx context.Context, a Account) (warning stri
 	if who.DN != owner {
 		return testFailed(a), fmt.Errorf("it is linked to %s, and this is %s", owner, who.DN), nil
 	}
+	// Without a value the KDC takes the domain's default, of which AES is a part.
+	if a.EncTypes != 0 && a.EncTypes&adproto.EncDefaultAccounts == 0 {
+		return testFailed(a), fmt.Errorf("its encryption types, %v, are none that this host uses: gmsa account set %s --repair", a.EncTypes, a.Name), nil
+	}
 	return "", nil, nil
 }
 

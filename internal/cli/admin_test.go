@@ -308,6 +308,12 @@ func testSPNsAndStandalone(t *testing.T, dc *lab.DC, own bool) {
 	if r := gmsa(t, nil, "account", "test", "Solo", "--keytab", dc.Keytab(t, "web1"), "--dc", dc.IP.String()); r.code != 0 {
 		t.Error("its own computer cannot use it")
 	}
+	a.run(0, "account", "set", "Solo", "--enctypes", "RC4")
+	if r := gmsa(t, nil, "account", "test", "Solo", "--keytab", dc.Keytab(t, "web1"), "--dc", dc.IP.String()); r.code != 6 {
+		t.Errorf("with RC4 alone: exit code %d", r.code)
+	} else {
+		contains(t, r.stderr, "does not support all the Kerberos encryption types", "--repair")
+	}
 }
 
 // A shell completes what is in the domain, with what is known of it, and nothing of
