@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io"
 	"regexp"
 	"strings"
@@ -102,7 +103,7 @@ func unpack(t *testing.T, b []byte) map[string][]byte {
 	files := map[string][]byte{}
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files
 		}
 		if err != nil {

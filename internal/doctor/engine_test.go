@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -136,5 +137,25 @@ func TestWindowsRules(t *testing.T) {
 		case c.want != "" && (w != Error || !strings.Contains(findings[0].Problem, c.want) || len(findings[0].Remedies) == 0):
 			t.Errorf("%s: %+v, want %q", name, findings, c.want)
 		}
+	}
+}
+
+// Programs read the report: its fields are only ever added to.
+func TestTheFieldsOfTheReportAreStable(t *testing.T) {
+	r := Report{Host: "web1", Version: "v1", Time: time.Unix(0, 0).UTC(), Domain: "contoso.com", Seen: SeenHost, Results: []Result{
+		{Check: "a", Title: "A", Subject: "s", Severity: Error, Guide: "5:42", Millis: 7, Findings: []Finding{wrong("p").because("e").mend("m")}},
+		{Check: "b", Title: "B", Severity: Skipped, Reason: "a: p", Root: "a"},
+	}, Millis: 9}
+	r.sum()
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"host":"web1","version":"v1","time":"1970-01-01T00:00:00Z","domain":"contoso.com","seen":"host","healthy":false,` +
+		`"cause":{"check":"a","subject":"s","problem":"p","remedies":["m"]},"counts":{"error":1,"skipped":1},"results":[` +
+		`{"check":"a","title":"A","subject":"s","severity":"error","findings":[{"severity":"error","problem":"p","evidence":["e"],"remedies":["m"]}],"guide":"5:42","milliseconds":7},` +
+		`{"check":"b","title":"B","severity":"skipped","reason":"a: p","root":"a","milliseconds":0}],"milliseconds":9}`
+	if string(b) != want {
+		t.Errorf("%s", b)
 	}
 }

@@ -272,10 +272,10 @@ func (s *shared) realmNow() time.Time { return s.domain.Kerberos().Now() }
 // hintOf is what an error itself advises.
 func hintOf(err error) string {
 	for err != nil {
-		if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // each error of the chain is visited by itself
+		if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 			return h.Hint()
 		}
-		switch x := err.(type) { //nolint:errorlint // as above
+		switch x := err.(type) { //nolint:errorlint // each error of the chain is visited by itself
 		case interface{ Unwrap() error }:
 			err = x.Unwrap()
 		case interface{ Unwrap() []error }:

@@ -2,9 +2,11 @@ package doctor
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -23,10 +25,49 @@ import (
 // file is a file of the place.
 func (p *placeFacts) file(name string) string { return path.Join("/", p.Root, name) }
 
+// maxFile bounds a file of a place, in bytes.
+const maxFile = 1 << 20
+
+// read reads a file of the place, which nothing but a regular one is.
+func (p *placeFacts) read(name string) ([]byte, error) {
+	f, err := p.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is no regular file", p.file(name)))
+	}
+	return io.ReadAll(io.LimitReader(f, maxFile))
+}
+
+// open opens a file of the place. A container's files are its own work: no link leads
+// out of its root directory.
+func (p *placeFacts) open(name string) (*os.File, error) {
+	if p.Root == "" {
+		return os.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	}
+	root, err := os.OpenRoot(p.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.OpenFile(strings.TrimPrefix(name, "/"), os.O_RDONLY|nonblock, 0)
+}
+
+// resolvConf is the resolver configuration of the place.
+func (p *placeFacts) resolvConf() (*dns.ClientConfig, error) {
+	b, err := p.read("/etc/resolv.conf")
+	if err != nil {
+		return nil, err
+	}
+	return dns.ClientConfigFromReader(bytes.NewReader(b))
+}
+
 // resolver asks the name servers of the place. The own network of a process on a
 // system without resolv.conf is asked as the system does.
 func (p *placeFacts) resolver() locate.Resolver {
-	conf, err := dns.ClientConfigFromFile(p.file("/etc/resolv.conf"))
+	conf, err := p.resolvConf()
 	if err != nil || len(conf.Servers) == 0 {
 		return &locate.DNS{Dial: p.Dial}
 	}
@@ -36,19 +77,30 @@ func (p *placeFacts) resolver() locate.Resolver {
 // resolverConf reads which name servers there are.
 func resolverConf(_ context.Context, f *Facts) []Finding {
 	name := f.place.file("/etc/resolv.conf")
-	conf, err := dns.ClientConfigFromFile(name)
+	conf, err := f.place.resolvConf()
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && filepath.Separator == '\\':
 		return []Finding{info("the system keeps its name servers itself")}
+	case err != nil && f.place.Root != "":
+		// Such as a link of the image to where only its own programs find something.
+		if home, err := f.home.resolvConf(); err == nil {
+			f.place.use(home)
+		}
+		return []Finding{info("%s cannot be read: the host's name servers are asked from there", name).because(err.Error())}
 	case err != nil:
 		return []Finding{wrong("%s cannot be read", name).because(err.Error()).mend("write a nameserver line with a controller's address into it")}
 	case len(conf.Servers) == 0:
 		return []Finding{wrong("%s names no name server", name).mend("echo 'nameserver ADDRESS-OF-A-CONTROLLER' >>%s", name)}
 	}
-	for _, s := range conf.Servers {
-		f.place.servers = append(f.place.servers, net.JoinHostPort(s, conf.Port))
-	}
+	f.place.use(conf)
 	return []Finding{ok("%d name servers", len(conf.Servers)).because("nameserver "+strings.Join(conf.Servers, ", "), "search "+strings.Join(conf.Search, ", "))}
+}
+
+// use takes the name servers of a configuration.
+func (p *placeFacts) use(conf *dns.ClientConfig) {
+	for _, s := range conf.Servers {
+		p.servers = append(p.servers, net.JoinHostPort(s, conf.Port))
+	}
 }
 
 // each asks all name servers one thing and returns the answers in their order.
@@ -173,13 +225,12 @@ func dnsForward(ctx context.Context, f *Facts) []Finding {
 
 // hostsFile reads /etc/hosts of the place.
 func (p *placeFacts) hostsFile() (names map[netip.Addr][]string, err error) {
-	b, err := os.Open(p.file("/etc/hosts"))
+	b, err := p.read("/etc/hosts")
 	if err != nil {
 		return nil, err
 	}
-	defer b.Close()
 	names = map[netip.Addr][]string{}
-	lines := bufio.NewScanner(b)
+	lines := bufio.NewScanner(bytes.NewReader(b))
 	for lines.Scan() {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		fields := strings.Fields(text)
