@@ -44,6 +44,11 @@ func NewSwarm(t testing.TB, runtimes map[string]Runtime, edits ...func(daemon ma
 	if out, err := d.Run("swarm", "init", "--advertise-addr", "127.0.0.1"); err != nil {
 		t.Fatalf("lab: %v\n%s", err, out)
 	}
+	t.Cleanup(func() { // else its services start their containers again
+		if out, err := d.Run("swarm", "leave", "--force"); err != nil {
+			t.Logf("lab: %v\n%s", err, out)
+		}
+	})
 	return d
 }
 
@@ -92,7 +97,20 @@ func startDocker(t testing.TB, before []string, runtimes map[string]Runtime, edi
 	}
 	daemon := StartDaemon(t, nil, append(before, "dockerd", "--config-file", filepath.Join(dir, "daemon.json"))...)
 	d.await(daemon)
+	t.Cleanup(d.removeAll)
 	return d
+}
+
+// removeAll ends the containers that a test has left, which would outlive a daemon that is
+// not given the time to end them.
+func (d *Docker) removeAll() {
+	out, err := d.Run("ps", "--all", "--quiet")
+	if ids := strings.Fields(out); err == nil && len(ids) > 0 {
+		out, err = d.Run(append([]string{"rm", "--force"}, ids...)...)
+	}
+	if err != nil {
+		d.t.Logf("lab: %v\n%s", err, out)
+	}
 }
 
 // UsernsRemap has dockerd put every container into a user namespace of [RootlessUser]'s
@@ -115,15 +133,7 @@ func NewDocker26(t testing.TB, m *Machine, daemonJSON string) *Docker {
 	// network is everybody's: dockerd may not touch it.
 	d.Daemon = m.Service("/var/log/dockerd", "dockerd", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--default-ulimit", "nofile=4096:4096")
 	d.await(d.Daemon)
-	t.Cleanup(func() { // else their control groups stay
-		out, err := d.Run("ps", "--all", "--quiet")
-		if ids := strings.Fields(out); err == nil && len(ids) > 0 {
-			out, err = d.Run(append([]string{"rm", "--force"}, ids...)...)
-		}
-		if err != nil {
-			t.Logf("lab: %v\n%s", err, out)
-		}
-	})
+	t.Cleanup(d.removeAll)
 	return d
 }
 
