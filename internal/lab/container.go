@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -208,7 +209,7 @@ func (d *DC) Clocked(t testing.TB, c Container) Container {
 	const mount = "/usr/lib/clock"
 	c.Files = with(c.Files, clockLibrary, string(library))
 	c.Mounts = with(c.Mounts, mount, filepath.Dir(d.clock))
-	c.Env = append(append(c.Env[:len(c.Env):len(c.Env)], d.fakeEnv()...), "LD_PRELOAD="+clockLibrary, "FAKETIME_TIMESTAMP_FILE="+mount+"/"+filepath.Base(d.clock))
+	c.Env = append(append(slices.Clip(c.Env), d.fakeEnv()...), "LD_PRELOAD="+clockLibrary, "FAKETIME_TIMESTAMP_FILE="+mount+"/"+filepath.Base(d.clock))
 	return c
 }
 

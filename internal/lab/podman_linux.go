@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,7 +109,7 @@ func subordinateIDs(t testing.TB) {
 		before, err := os.ReadFile(file)
 		if err == nil {
 			t.Cleanup(func() { _ = os.WriteFile(file, before, 0o644) })
-			err = os.WriteFile(file, append(before[:len(before):len(before)], line...), 0o644)
+			err = os.WriteFile(file, append(slices.Clip(before), line...), 0o644)
 		}
 		if err != nil {
 			t.Fatalf("lab: %v", err)
@@ -140,7 +141,7 @@ func (p *Podman) Run(args ...string) (string, error) {
 		"--storage-driver", "vfs",
 	}, args...)
 	if len(p.as) > 0 {
-		return run(nil, "", p.as[0], append(append(p.as[1:len(p.as):len(p.as)], "podman"), argv...)...)
+		return run(nil, "", p.as[0], append(append(slices.Clip(p.as[1:]), "podman"), argv...)...)
 	}
 	return run([]string{"CONTAINERS_CONF=" + filepath.Join(p.dir, "containers.conf")}, "", "podman", argv...)
 }

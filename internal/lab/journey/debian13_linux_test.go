@@ -2,6 +2,7 @@ package journey
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,11 +91,8 @@ func (p *pods) start(w workload) (string, error) {
 		image = p.Image(w.image(c))
 	}
 	pod := lab.Pod{Image: image, Args: idle, UID: int64(w.uid), Restricted: w.confined, Env: c.Env, Mounts: map[string]string{}}
-	for _, mounts := range []map[string]string{c.Mounts, w.volumes} {
-		for to, from := range mounts {
-			pod.Mounts[to] = from
-		}
-	}
+	maps.Copy(pod.Mounts, c.Mounts)
+	maps.Copy(pod.Mounts, w.volumes)
 	if p.annotation {
 		pod.Annotations = map[string]string{"dev.gmsa.credentialspec": w.spec}
 	} else {
