@@ -13,7 +13,7 @@ var runtimeNames = []struct {
 	last    *regexp.Regexp
 	parent  *regexp.Regexp // nil for any
 }{
-	{"podman", regexp.MustCompile(`^libpod-[0-9a-f]{64}(\.scope)?$`), nil},
+	{"podman", regexp.MustCompile(`^libpod-(payload-)?[0-9a-f]{64}(\.scope)?$`), nil}, // payload: --cgroups=split, as Quadlet's units have it
 	{"docker", regexp.MustCompile(`^docker-[0-9a-f]{64}\.scope$`), nil},
 	{"docker", regexp.MustCompile(`^[0-9a-f]{64}$`), regexp.MustCompile(`^/docker$`)},
 	{"containerd", regexp.MustCompile(`^cri-containerd-[0-9a-f]{64}\.scope$`), nil},

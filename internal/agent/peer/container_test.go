@@ -11,13 +11,14 @@ func TestRuntimeOfAControlGroup(t *testing.T) {
 	for cgroup, want := range map[string]string{
 		"/machine.slice/libpod-" + id + ".scope":                              "podman",
 		"/machine.slice/libpod-" + id + ".scope/container":                    "podman",
+		"/system.slice/web.service/libpod-payload-" + id:                      "podman",
 		"/libpod_parent/libpod-" + id:                                         "podman",
 		"/system.slice/docker-" + id + ".scope":                               "docker",
 		"/docker/" + id:                                                       "docker",
 		"/kubepods.slice/kubepods-pod1.slice/cri-containerd-" + id + ".scope": "containerd",
-		"/k8s.io/" + id:                                                       "containerd",
-		"/kubepods/burstable/pod1/" + id:                                      "containerd",
-		"/kubepods.slice/crio-" + id + ".scope":                               "cri-o",
+		"/k8s.io/" + id:                         "containerd",
+		"/kubepods/burstable/pod1/" + id:        "containerd",
+		"/kubepods.slice/crio-" + id + ".scope": "cri-o",
 		// A user of Docker's API chooses the parent, not the last element.
 		"/libpod-" + id + "/" + id:           "other",
 		"/machine.slice/libpod-" + id + "/x": "other",
