@@ -59,7 +59,7 @@ echo "Go $have. This installs from Debian, in two or three minutes (about 265 MB
 echo "$need_stable$need_backports" | fold -s -w 100 | sed 's/^ */  /'
 echo "Clients that exclude each other go into a Debian of their own, which the first test that needs it makes"
 echo "in the lab's cache (140 MB more, two minutes, once; internal/lab/root-packages), and engines of"
-echo "Debian 13 into another (80 MB, half a minute; internal/lab/trixie-packages)."
+echo "Debian 13 into another (130 MB, a minute; internal/lab/trixie-packages)."
 echo "No daemon is started. The tests start their own, on addresses of 127.77.0.0/16."
 
 export DEBIAN_FRONTEND=noninteractive

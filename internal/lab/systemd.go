@@ -14,16 +14,18 @@ import (
 	"time"
 )
 
-// boot lays a writable file system over this machine's root and boots systemd in
-// it, as far as basic.target: none of this machine's services start. The mounts are
-// in a mount namespace that ends with the process. nspawn gets a /run of its own,
-// where it finds nothing of another machine with the same name. $1 is the directory.
+// boot lays a writable file system over a root and boots systemd in it, as far as
+// basic.target: none of the root's services start. The mounts are in a mount namespace
+// that ends with the process. nspawn gets a /run of its own, where it finds nothing of
+// another machine with the same name. $1 is the directory, $2 the root; then come
+// options of nspawn.
 const boot = `
 mount -t tmpfs -o mode=0755 tmpfs /run &&
 mount -t tmpfs -o mode=0755 tmpfs "$1" && mkdir "$1/up" "$1/work" "$1/root" &&
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root" &&
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" "$1/root" &&
+cd "$1/root" && shift 2 &&
 exec systemd-nspawn --register=no --keep-unit --quiet --console=pipe --link-journal=no \
-	--resolv-conf=off --directory="$1/root" --boot systemd.unit=basic.target`
+	--resolv-conf=off --directory="$PWD" "$@" --boot systemd.unit=basic.target`
 
 // Machine is a running systemd with the files of this machine, whose changes
 // nobody else sees. It shares this machine's network, so that it reaches what the
@@ -33,17 +35,23 @@ type Machine struct {
 	leader int // systemd's pid
 }
 
-// Systemd boots a machine and ends it with the test.
+// Systemd boots a machine with this one's files and ends it with the test.
 func Systemd(t testing.TB) *Machine {
+	t.Helper()
+	return bootMachine(t, "/", nil)
+}
+
+// bootMachine boots the systemd of a root file system, which stays as it is.
+func bootMachine(t testing.TB, root string, env []string, options ...string) *Machine {
 	t.Helper()
 	Need(t, "root", "systemd-nspawn", "unshare", "nsenter")
 	dir := t.TempDir()
 	p, err := spawn{
-		dir: dir, log: filepath.Join(dir, "console"), sig: "TERM",
+		dir: dir, log: filepath.Join(dir, "console"), sig: "TERM", env: env,
 		// The machine outlives an nspawn that is killed, but no process outlives
 		// the first of its PID namespace, which goes when unshare does.
-		argv: []string{find("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
-			"/bin/sh", "-c", boot, "boot", dir},
+		argv: append([]string{find("unshare"), "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
+			"/bin/sh", "-c", boot, "boot", dir, root}, options...),
 	}.start()
 	if err != nil {
 		t.Fatal(err)

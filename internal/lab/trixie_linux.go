@@ -70,6 +70,29 @@ func Trixie(t testing.TB, shown ...string) *Machine {
 	return m
 }
 
+// SystemdTrixie boots Debian 13, whose podman knows container units. It has the one
+// hierarchy of control groups, as hosts do nowadays, but no controllers in it: the
+// configuration of podman asks for no limits.
+func SystemdTrixie(t testing.TB) *Machine {
+	t.Helper()
+	Need(t, "root", "mmdebstrap")
+	root, err := cachedRoot("trixie", trixiePackages)
+	if err != nil {
+		t.Fatalf("lab: make a root file system: %v", err)
+	}
+	m := bootMachine(t, root, []string{"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1"},
+		// What podman and runc ask of the kernel. An overlay cannot have an overlay's files as its own.
+		"--capability=all", "--system-call-filter=bpf add_key keyctl request_key", "--tmpfs=/var/lib/containers")
+	m.WriteFile("/etc/containers/containers.conf", []byte(`[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+pids_limit = 0
+
+[engine]
+runtime = "runc"
+`), 0o644)
+	return m
+}
+
 // InstallGMSA puts gmsa and gmsa-hook where packages have them.
 func (m *Machine) InstallGMSA() {
 	m.t.Helper()
