@@ -99,7 +99,11 @@ func (a *Agent) serveHook(ctx context.Context, conn *net.UnixConn) {
 	defer closeFiles(files)
 	call := hookCall{a: a, caller: info.(caller), request: request, files: files}
 	if err := call.answer(ctx, conn); err != nil {
-		a.log.Info("request of a hook failed", slog.String("container", request.Container), slog.String("spec", request.CredentialSpec), slog.Any("error", err))
+		said := []any{slog.String("container", request.Container), slog.String("spec", request.CredentialSpec), slog.Any("error", err)}
+		if cause := errors.Unwrap(err); cause != nil { // which the caller is not told
+			said = append(said, slog.Any("because", cause))
+		}
+		a.log.Info("request of a hook failed", said...)
 	}
 }
 

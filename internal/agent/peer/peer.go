@@ -121,22 +121,26 @@ func ToHost(maps []IDMap, inside uint32) (uint32, bool) {
 	return 0, false
 }
 
-// parseCgroup takes the path that the service manager uses from
-// /proc/PID/cgroup: the unified hierarchy's, or on older hosts that of the
-// hierarchy called name=systemd (cgroups(7)).
-func parseCgroup(file string) string {
-	var unified string
+// parseCgroup takes the path that the service manager uses from /proc/PID/cgroup: on a
+// unified host that of the one hierarchy; on others that of the hierarchy called
+// name=systemd, if there is one (cgroups(7)). A kernel may list the latter also where
+// nobody has mounted it.
+func parseCgroup(file string, unifiedHost bool) string {
+	var unified, named string
 	for line := range strings.Lines(file) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		switch {
 		case len(f) != 3:
 		case f[1] == "name=systemd":
-			return f[2]
+			named = f[2]
 		case f[0] == "0" && f[1] == "":
 			unified = f[2]
 		}
 	}
-	return unified
+	if named == "" || unifiedHost && unified != "" {
+		return unified
+	}
+	return named
 }
 
 // UnitOf is the unit that a control group belongs to, as the system's service

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -174,7 +175,7 @@ func describe(pid, fd int) (p *Process, err error) {
 		return nil, gone(err)
 	}
 	p.UID, p.GID = st.Uid, st.Gid
-	p.Cgroup = parseCgroup(files["cgroup"])
+	p.Cgroup = parseCgroup(files["cgroup"], unifiedHost())
 	p.Unit = UnitOf(p.Cgroup)
 	start, err1 := parseStart(files["stat"])
 	uids, err2 := ParseIDMap(files["uid_map"])
@@ -249,3 +250,9 @@ func closeFD(fd int, err error) {
 		unix.Close(fd)
 	}
 }
+
+// unifiedHost tells whether control groups have one hierarchy here.
+var unifiedHost = sync.OnceValue(func() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+})

@@ -28,14 +28,22 @@ func TestUnitOfAControlGroup(t *testing.T) {
 }
 
 func TestCgroupOfUnifiedHybridAndLegacyHosts(t *testing.T) {
-	for name, c := range map[string]struct{ file, want string }{
-		"unified":         {"0::/system.slice/a.service\n", "/system.slice/a.service"},
-		"hybrid":          {"5:memory:/x\n1:name=systemd:/system.slice/a.service\n0::/other\n", "/system.slice/a.service"},
-		"colon in a path": {"0::/a:b/c\n", "/a:b/c"},
-		"empty":           {"", ""},
-		"garbage":         {"x\n::\n", ""},
+	const both = "5:memory:/x\n1:name=systemd:/system.slice/a.service\n0::/other\n"
+	for name, c := range map[string]struct {
+		file    string
+		unified bool
+		want    string
+	}{
+		"unified":                      {"0::/system.slice/a.service\n", true, "/system.slice/a.service"},
+		"unified, others not mounted":  {both, true, "/other"},
+		"hybrid":                       {both, false, "/system.slice/a.service"},
+		"no hierarchy of systemd's":    {"5:memory:/x\n0::/other\n", false, "/other"},
+		"legacy on a host that is not": {"1:name=systemd:/a.service\n", true, "/a.service"},
+		"colon in a path":              {"0::/a:b/c\n", true, "/a:b/c"},
+		"empty":                        {"", true, ""},
+		"garbage":                      {"x\n::\n", true, ""},
 	} {
-		if got := parseCgroup(c.file); got != c.want {
+		if got := parseCgroup(c.file, c.unified); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
@@ -99,7 +107,7 @@ func FuzzParsers(f *testing.F) {
 	f.Add("0 0 4294967295\n")
 	f.Add("0::/system.slice/a.service\n")
 	f.Fuzz(func(_ *testing.T, s string) {
-		UnitOf(parseCgroup(s))
+		UnitOf(parseCgroup(s, len(s)%2 == 0))
 		_, _ = parseStart(s)
 		_, _ = ParseIDMap(s)
 		ParseSubordinate(s, "alice", 1000)

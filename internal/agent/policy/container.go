@@ -113,7 +113,7 @@ func (p Policy) DecideContainer(c Container, r ContainerRequest) (Grant, error) 
 			}
 		}
 	}
-	reason := fmt.Sprintf("no rule for containers publishes %q to it", r.Spec)
+	reason := fmt.Sprintf("no rule for containers publishes %q to one of %s in the control group %s", r.Spec, c.Runtime, c.Cgroup)
 	for i, rule := range p.Containers {
 		if !matchAny(rule.CredentialSpecs, r.Spec) {
 			continue
