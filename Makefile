@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help test test-quick demo demo-samba bench microbench fuzz lint build generate clean
+.PHONY: help test test-quick demo demo-samba bench microbench fuzz lint build package generate clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +37,9 @@ lint: ## golangci-lint with .golangci.yml
 
 build: ## the programs for linux, windows and darwin into build/, without cgo
 	@scripts/build.sh
+
+package: ## .deb and .rpm for linux into build/
+	@scripts/package.sh
 
 generate: ## the generated files again (needs protoc)
 	@go generate ./...
