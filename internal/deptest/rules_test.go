@@ -81,6 +81,7 @@ var testOnly = map[string]string{
 	"internal/lab":       "test support starts programs and has no place in the product",
 	"internal/deptest":   "it holds rules, no code",
 	"internal/dc/dctest": "it makes domains for the tests of the controller's packages",
+	"packaging":          "it holds tests that install the packages, no code",
 	"bench":              "it measures the product beside its peers, and starts them with the lab",
 }
 
