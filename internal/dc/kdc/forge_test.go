@@ -308,6 +308,11 @@ func TestForgedTGTsAreRefused(t *testing.T) {
 		"with a second logon": {func(g *forgery) {
 			g.buffers.Buffers = append(g.buffers.Buffers, pac.Buffer{Type: pac.TypeLogonInfo, Data: g.info.Append(nil)})
 		}, krb5.ErrModified},
+		"alice's groups in bob's ticket": {func(g *forgery) {
+			g.part.CName = bob.Principal()
+			g.buffers.Set(pac.TypeClientInfo, clientInfo(&g.part).Data)
+			g.buffers.Set(pac.TypeRequestor, bob.SID.Bytes())
+		}, krb5.ErrTGTRevoked},
 		"signed by a stranger":     {func(g *forgery) { g.keys = pac.Keys{Server: stranger, KDC: stranger} }, krb5.ErrModified},
 		"of another krbtgt":        {func(g *forgery) { g.kvno = 2 }, krb5.ErrBadKeyVersion},
 		"without a version":        {func(g *forgery) { g.kvno = 0 }, 0},
