@@ -133,6 +133,9 @@ func (o *runtimeOptions) options() (engine.Options, error) {
 			return engine.Options{}, err
 		}
 	}
+	if e.CDIDirectory == "none" {
+		e.CDIDirectory = ""
+	}
 	if o.config != config.DefaultPath {
 		e.AgentConfig = o.config
 	}

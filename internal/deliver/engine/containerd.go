@@ -49,7 +49,7 @@ func (s *setup) containerd(ctx context.Context) error {
 		s.plan.Changes = append(s.plan.Changes, c.Change)
 		s.plan.Restart = "containerd"
 	}
-	if err := in.gives(s.o.CDIDirectory); err != nil {
+	if err := in.gives(s.o); err != nil {
 		return err
 	}
 	return s.afterAgent("containerd.service")
@@ -61,7 +61,7 @@ func (s *setup) containerdDevices(c *tomlChange, in effective) error {
 			return err
 		}
 	}
-	if slices.Contains(in.directories, s.o.CDIDirectory) {
+	if s.o.seen(in.directories) {
 		return nil
 	}
 	literal, err := literalTOML(append(in.directories, s.o.CDIDirectory))
@@ -153,8 +153,8 @@ func (e effective) usable() error {
 func (e effective) devices() bool { return e.cdi == true || e.cdi == nil && len(e.directories) > 0 }
 
 // gives refuses a configuration that ignores devices.
-func (e effective) gives(directory string) error {
-	if e.devices() && slices.Contains(e.directories, directory) {
+func (e effective) gives(o Options) error {
+	if e.devices() && o.seen(e.directories) {
 		return nil
 	}
 	return &Refusal{Containerd, fmt.Sprintf("its effective configuration has enable_cdi = %v and cdi_spec_dirs = %q: it would start a container without its identity", e.cdi, e.directories),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // crioDropIn is read after CRI-O's own drop-ins (10-); lists of a later file replace
@@ -21,7 +22,7 @@ func (s *setup) crio(ctx context.Context) error {
 		return err
 	}
 	files = slices.DeleteFunc(files, func(f tomlFile) bool { return f.path == crioDropIn })
-	text := marker + "[crio.runtime]\n"
+	var settings strings.Builder
 	for _, l := range []struct {
 		key, want string
 		otherwise []string
@@ -36,19 +37,21 @@ func (s *setup) crio(ctx context.Context) error {
 		if !ok {
 			list = l.otherwise
 		}
-		if slices.Contains(list, l.want) {
+		if l.want == "" || slices.Contains(list, l.want) {
 			continue
 		}
 		literal, err := literalTOML(append(list, l.want))
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("%s = %s\n", l.key, literal)
+		fmt.Fprintf(&settings, "%s = %s\n", l.key, literal)
 	}
-	if err := s.own(crioDropIn, text); err != nil {
-		return err
+	if settings.Len() > 0 {
+		if err := s.own(crioDropIn, marker+"[crio.runtime]\n"+settings.String()); err != nil {
+			return err
+		}
+		s.plan.Restart = "crio"
 	}
-	s.plan.Restart = "crio"
 	s.plan.Notes = append(s.plan.Notes, "this project has not run with CRI-O: what is written follows its manual, crio.conf(5); look at one container before you rely on it")
 	if err := s.hooks(hooksDirectory); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/opengmsa/opengmsa/internal/deliver/docker"
 )
@@ -112,7 +111,7 @@ func (s *setup) dockerDevices(c *jsonChange, byDefault bool) error {
 			return fmt.Errorf("cdi-spec-dirs: %w", err)
 		}
 	}
-	if slices.Contains(dirs, s.o.CDIDirectory) {
+	if s.o.seen(dirs) {
 		return nil
 	}
 	text, err := json.Marshal(append(dirs, s.o.CDIDirectory))

@@ -32,7 +32,7 @@ type Options struct {
 	Program string
 	// Hook is gmsa-hook, and Socket where the agent waits for it.
 	Hook, Socket string
-	// CDIDirectory is where the agent publishes devices.
+	// CDIDirectory is where the agent publishes devices; empty if it publishes none.
 	CDIDirectory string
 	// AgentConfig is the agent's configuration, where it is not at its usual place.
 	AgentConfig string
@@ -43,6 +43,11 @@ type Options struct {
 	Shim string
 	// Services has docker give its services identities: by its default runtime.
 	Services bool
+}
+
+// seen tells whether an engine that looks in these directories finds the agent's devices.
+func (o Options) seen(directories []string) bool {
+	return o.CDIDirectory == "" || slices.Contains(directories, o.CDIDirectory)
 }
 
 // Host is the machine whose engines are set up. The zero value is this one.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -112,8 +113,8 @@ func setJSON(text []byte, value json.RawMessage, path ...string) ([]byte, error)
 
 // nest wraps a value into objects.
 func nest(value json.RawMessage, names []string) json.RawMessage {
-	for i := len(names) - 1; i >= 0; i-- {
-		value = fmt.Appendf(nil, `{%q: %s}`, names[i], value)
+	for _, name := range slices.Backward(names) {
+		value = fmt.Appendf(nil, `{%q: %s}`, name, value)
 	}
 	return value
 }

@@ -36,7 +36,7 @@ func (s *setup) podman(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if dirs, ok, err := lastList(files, "engine", "cdi_spec_dirs"); err != nil || ok && !slices.Contains(dirs, s.o.CDIDirectory) {
+	if dirs, ok, err := lastList(files, "engine", "cdi_spec_dirs"); err != nil || ok && !s.o.seen(dirs) {
 		return orRefuse(err, Podman, fmt.Sprintf("containers.conf has cdi_spec_dirs without %s, where the agent publishes devices", s.o.CDIDirectory),
 			"add it there, or set cdi_directory under containers in /etc/gmsa/agent.yaml")
 	}

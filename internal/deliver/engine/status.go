@@ -102,7 +102,7 @@ func (h Host) running(ctx context.Context, engine string) (string, error) {
 		return "", fmt.Errorf("docker info: %w", err)
 	}
 	var major int
-	if _, err := fmt.Sscanf(info.ServerVersion, "%d.", &major); err != nil {
+	if n, _ := fmt.Sscanf(info.ServerVersion, "%d.", &major); n != 1 { // a client alone answers too
 		return fmt.Sprintf("docker does not run: %s", strings.Join(info.ServerErrors, ", ")), nil
 	}
 	_, wrapped := info.Runtimes["gmsa"]

@@ -111,8 +111,11 @@ func (p *Plugin) serve(ctx context.Context) error {
 	client := ttrpc.NewClient(toEngine, ttrpc.WithOnClose(func() { listener.Close() }))
 	defer client.Close()
 	// The engine calls the plug-in while it registers it.
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, listener) }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(ctx, listener) // it ends with the connection, whatever it says of that
+	}()
 	if err = p.register(ctx, client); err != nil {
 		listener.Close()
 	}
