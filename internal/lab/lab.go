@@ -51,6 +51,7 @@ var packages = map[string]string{
 	"host":            "bind9-host",
 	"initdb":          "postgresql",
 	"ip":              "iproute2",
+	"iptables":        "iptables",
 	"kadmin.local":    "krb5-admin-server",
 	"kdb5_util":       "krb5-kdc",
 	"kinit":           "krb5-user",
