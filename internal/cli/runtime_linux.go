@@ -53,7 +53,7 @@ An engine that would start a container without its identity is refused: what dec
 configuration that is in effect, and not a version.`,
 		Example: `  gmsa runtime install docker --dry-run
   gmsa runtime install docker --shim
-  gmsa runtime install containerd --yes && systemctl restart containerd`,
+  gmsa runtime install containerd --yes`,
 		RunE: func(c *cobra.Command, args []string) error {
 			options, err := o.options()
 			if err != nil {
