@@ -20,11 +20,10 @@ func (s *session) refer(g dtyp.GUID, name string) error {
 	if s.globalCatalog || g.IsZero() {
 		return nil
 	}
-	o, err := s.object(g)
-	if err != nil || !rows.Replica(o.Entry) {
-		return nil // whoever needs the object tells of the error
+	if o, err := s.object(g); err == nil && rows.Replica(o.Entry) {
+		return s.referral(o.Entry, name)
 	}
-	return s.referral(o.Entry, name)
+	return nil // whoever needs the object tells what is wrong with it
 }
 
 // own finds an object by its name in any form, to be changed here. One of another domain
