@@ -12,6 +12,9 @@ import (
 
 // Lists go on where a controller's page of 1,000 ends.
 func TestOwnListsPageThrough(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
 	const many = 1_100
 	d := ownSeedDomain(t)
 	a := newAdministrator(t, d.ip, d.password)
