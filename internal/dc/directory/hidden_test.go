@@ -16,6 +16,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/audit"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
 	"github.com/opengmsa/opengmsa/internal/dc/directory/rows"
+	"github.com/opengmsa/opengmsa/internal/dc/directory/schema"
 	"github.com/opengmsa/opengmsa/managedpassword"
 	"github.com/opengmsa/opengmsa/secdesc"
 )
@@ -234,36 +235,51 @@ func TestSecretsAreNotFound(t *testing.T) {
 func TestConfidentialAttributes(t *testing.T) {
 	h := newHome(t)
 	alice := h.Caller(t, "alice")
-	const web1, property = "CN=WEB1,CN=Computers," + domainDN, "msTPM-OwnerInformation"
-	a := h.attribute(property)
+	const web1 = "CN=WEB1,CN=Computers," + domainDN
+	own, set := h.attribute("msTPM-OwnerInformation"), h.attribute("msPKIRoamingTimeStamp")
 	h.change(web1, func(_ *directory.Writer, e *rows.Entry) error {
-		e.Values[a] = [][]byte{[]byte("abc")}
+		e.Values[own], e.Values[set] = [][]byte{[]byte("abc")}, [][]byte{[]byte("abc")}
 		return nil
 	})
-	other := h.attribute("description").GUID.String()
-	for aces, want := range map[string]bool{
-		"":                                     false,
-		"(A;;CR;;;AU)":                         true,
-		"(OA;;CR;" + a.GUID.String() + ";;AU)": true,
-		"(OA;;CR;" + other + ";;AU)":           false,
-		"(OD;;CR;" + a.GUID.String() + ";;AU)(A;;CR;;;AU)": false,
-		"(OD;;RP;" + a.GUID.String() + ";;AU)(A;;CR;;;AU)": false,
+	other, otherSet := h.attribute("description").GUID.String(), h.attribute("userAccountControl").PropertySet.String()
+	of := func(kind, right string, g dtyp.GUID) string {
+		return "(" + kind + ";;" + right + ";" + g.String() + ";;AU)"
+	}
+	for _, c := range []struct {
+		a    *schema.Attribute
+		aces string
+		want bool
+	}{
+		{own, "", false},
+		{own, "(A;;CR;;;AU)", true},
+		{own, of("OA", "CR", own.GUID), true},
+		{own, "(OA;;CR;" + other + ";;AU)", false},
+		{own, of("OD", "CR", own.GUID) + "(A;;CR;;;AU)", false},
+		{own, of("OD", "RP", own.GUID) + "(A;;CR;;;AU)", false},
+		{own, of("OA", "CR", set.PropertySet), false},
+		{set, "", false},
+		{set, of("OA", "CR", set.PropertySet), true},
+		{set, of("OA", "CR", set.GUID), true},
+		{set, "(OA;;CR;" + otherSet + ";;AU)", false},
+		{set, of("OD", "CR", set.PropertySet) + "(A;;CR;;;AU)", false},
+		{set, of("OD", "RP", set.PropertySet) + "(A;;CR;;;AU)", false},
+		{set, of("OD", "CR", set.GUID) + of("OA", "CR", set.PropertySet), false},
 	} {
-		h.protect(web1, "O:DAG:DAD:"+aces+"(A;;RPLCLORC;;;AU)")
+		h.protect(web1, "O:DAG:DAD:"+c.aces+"(A;;RPLCLORC;;;AU)")
 		for _, filter := range []string{"(%s=abc)", "(%s=*)", "(%s=a*)", "(!(%s=x))"} {
-			filter = fmt.Sprintf(filter, property)
-			if got := len(h.names(alice, request(t, web1, directory.ScopeBase, filter, "1.1"))) == 1; got != want {
-				t.Errorf("%q, %s: %t", aces, filter, got)
+			filter = fmt.Sprintf(filter, c.a.Name)
+			if got := len(h.names(alice, request(t, web1, directory.ScopeBase, filter, "1.1"))) == 1; got != c.want {
+				t.Errorf("%q, %s: %t", c.aces, filter, got)
 			}
 		}
-		if equal, err := h.Compare(t.Context(), alice, web1, property, []byte("abc")); equal != want || (err == nil) != want {
-			t.Errorf("%q, compare: %t, %v", aces, equal, err)
+		if equal, err := h.Compare(t.Context(), alice, web1, c.a.Name, []byte("abc")); equal != c.want || (err == nil) != c.want {
+			t.Errorf("%q, compare %s: %t, %v", c.aces, c.a.Name, equal, err)
 		}
-		if got := h.entry(alice, web1, property)[property]; (got == "abc") != want {
-			t.Errorf("%q, read: %q", aces, got)
+		if got := h.entry(alice, web1, c.a.Name)[c.a.Name]; (got == "abc") != c.want {
+			t.Errorf("%q, read %s: %q", c.aces, c.a.Name, got)
 		}
-		if got, is := h.entry(alice, web1, "*")[property]; is {
-			t.Errorf("%q, among all: %q", aces, got)
+		if got, is := h.entry(alice, web1, "*")[c.a.Name]; is {
+			t.Errorf("%q, %s among all: %q", c.aces, c.a.Name, got)
 		}
 	}
 }
@@ -458,6 +474,42 @@ func TestManagedPassword(t *testing.T) {
 	}
 	if raw := h.entry(web1, aliceDN, "msDS-ManagedPassword"); len(raw) != 0 {
 		t.Errorf("of a user: %q", raw)
+	}
+}
+
+// TestNamesAloneReadNoSecret: a search for types only tells who may read a password or a root
+// key that there is one, and reads, and records, nothing.
+func TestNamesAloneReadNoSecret(t *testing.T) {
+	h := newHome(t)
+	web1, alice, admin := h.Caller(t, "WEB1$"), h.Caller(t, "alice"), h.Caller(t, "Administrator")
+	rootKey := "CN=" + h.Ring().Keys()[0].ID.String() + ",CN=Master Root Keys,CN=Group Key Distribution Service,CN=Services,CN=Configuration," + domainDN
+	for _, c := range []struct {
+		caller        directory.Caller
+		dn, attribute string
+		want          bool
+		inVain        int // events
+	}{
+		{web1, gmsaDN, "msDS-ManagedPassword", true, 0},
+		{alice, gmsaDN, "msDS-ManagedPassword", false, 1},
+		{admin, rootKey, "msKds-RootKeyData", true, 0},
+		{alice, aliceDN, "msDS-ManagedPassword", false, 0},
+	} {
+		h.Events.Take()
+		q := request(t, c.dn, directory.ScopeBase, "(objectClass=*)", c.attribute, "objectClass")
+		q.TypesOnly = true
+		got := h.entryOf(c.caller, q)
+		if value, is := got[c.attribute]; is != c.want || value != "" {
+			t.Errorf("%s, %s of %s: %q", c.caller.Name, c.attribute, c.dn, got)
+		}
+		if e := h.Events.Take(); len(e) != c.inVain {
+			t.Errorf("%s, %s of %s: recorded as %+v", c.caller.Name, c.attribute, c.dn, e)
+		}
+	}
+	web1.Encrypted = false
+	q := request(t, gmsaDN, directory.ScopeBase, "(objectClass=*)", "msDS-ManagedPassword")
+	q.TypesOnly = true
+	if _, _, err := h.search(web1, q); code(err) != directory.OperationsError {
+		t.Errorf("on a connection that is not encrypted: %v", err)
 	}
 }
 

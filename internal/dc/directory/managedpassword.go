@@ -23,7 +23,8 @@ const (
 
 // managedPassword is msDS-ManagedPassword ([MS-ADTS] 3.1.1.4.5.39), for whom the
 // account's msDS-GroupMSAMembership allows and nobody else, administrators included;
-// for others it is absent. Every reading, and every one in vain, is audited.
+// for others it is absent. Every reading, and every one in vain, is audited. A search for
+// names of attributes alone reads no password: that there is one is all it is told.
 func (s *search) managedPassword(v *view) ([][]byte, error) {
 	if !v.o.is(s.Directory, classGMSA) || s.globalCatalog {
 		return nil, nil
@@ -35,12 +36,18 @@ func (s *search) managedPassword(v *view) ([][]byte, error) {
 		return nil, s.audit(v.o, audit.KindReadManagedPassword, s.known.managedPassword,
 			"LDAP 50: msDS-GroupMSAMembership does not let the caller read it")
 	}
+	if s.q.TypesOnly {
+		return unread()
+	}
 	blob, err := s.blob(v.o)
 	if err != nil {
 		return nil, errors.Join(err, s.audit(v.o, audit.KindReadManagedPassword, s.known.managedPassword, err.Error()))
 	}
 	return one(blob), s.audit(v.o, audit.KindReadManagedPassword, s.known.managedPassword, "")
 }
+
+// unread stands for the value of an attribute that a search for names alone asks for.
+func unread() ([][]byte, error) { return one(nil), nil }
 
 func (s *search) mayReadPassword(v *view) bool {
 	if s.caller.Controller {
@@ -79,12 +86,15 @@ func (s *search) blob(o *object) ([]byte, error) {
 }
 
 // rootKeyData is msKds-RootKeyData, for Enterprise Admins over an encrypted connection;
-// for others it is absent.
+// for others it is absent. A search for names of attributes alone reads none.
 func (s *search) rootKeyData(v *view) ([][]byte, error) {
 	enterprise := slices.Contains(s.caller.Token.SIDs, s.domain.SID.Child(dtyp.RIDEnterpriseAdmins))
 	may := s.caller.Controller || s.caller.Encrypted && enterprise && v.readable(s.known.rootKeyData)
 	if !may || !v.o.is(s.Directory, classRootKey) {
 		return nil, nil
+	}
+	if s.q.TypesOnly {
+		return unread()
 	}
 	key, err := s.Private(v.o.GUID, PrivateRootKey)
 	if errors.Is(err, rows.ErrNotFound) {
