@@ -145,3 +145,47 @@ func testRemovedHost(t *testing.T, dc *lab.DC, own bool) {
 		t.Error("the host that may read it still gets the old password")
 	}
 }
+
+// TestARootKeyOfPasswordsThatHostsWereToldStays: in the last ten minutes of a key cycle the
+// key that the next passwords come from is not removed, though no password in force does; by
+// force it is.
+func TestARootKeyOfPasswordsThatHostsWereToldStays(t *testing.T) {
+	dc := lab.Own(t, lab.OwnConfig{Clock: true})
+	dc.AddGMSA(t, lab.GMSA{Name: "told", Interval: 1, Readers: []string{"web1$"}})
+	admin := func() *ad.Session { return session(t, domain(t, config(t, dc)), password(t, "Administrator")) }
+	a, err := admin().ServiceAccount(t.Context(), "told")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []ad.RootKey
+	for range 3 {
+		key, _, err := admin().AddRootKey(t.Context(), dc.Now().Add(10*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	ends := keys[2].FirstUse()
+	for _, c := range []struct {
+		what   string
+		id     dtyp.GUID
+		before time.Duration
+		force  bool
+		want   string // of the refusal
+	}{
+		{"an hour before the end of the cycle", keys[0].ID, time.Hour, false, ""},
+		{"minutes before, one that is not the newest", keys[1].ID, 9 * time.Minute, false, ""},
+		{"minutes before, the newest", keys[2].ID, 8 * time.Minute, false, "may have been told"},
+		{"minutes before, that of the password in force", a.MSA.ID.RootKeyID, 7 * time.Minute, false, "told$"},
+		{"minutes before, by force", keys[2].ID, 6 * time.Minute, true, ""},
+	} {
+		dc.SetClock(t, time.Until(ends.Add(-c.before)))
+		_, err := admin().RemoveRootKey(t.Context(), c.id, c.force)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.what, err, c.want)
+		}
+		if e, ok := errors.AsType[*ad.RootKeyInUseError](err); ok && (e.Told.Equal(ends) != (c.id == keys[2].ID) || !strings.Contains(e.Hint(), "gmsa kds reach")) {
+			t.Errorf("%s: told until %v, %s", c.what, e.Told, e.Hint())
+		}
+	}
+}

@@ -231,14 +231,21 @@ func (s *Session) Dependents(ctx context.Context, id dtyp.GUID) (list []Dependen
 }
 
 func (d *desk) dependents(ctx context.Context, id dtyp.GUID) (list []Dependent, whole bool, err error) {
+	accounts, whole, err := d.gmsas(ctx)
+	return dependents(accounts, id), whole, err
+}
+
+// gmsas are the gMSAs of the domain; whole says that the forest has no other.
+func (d *desk) gmsas(ctx context.Context) (list []Account, whole bool, err error) {
 	domains, err := d.domains(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	accounts, err := d.accounts(ctx, adproto.Equal("objectClass", "msDS-GroupManagedServiceAccount"), "")
-	if err != nil {
-		return nil, false, err
-	}
+	list, err = d.accounts(ctx, adproto.Equal("objectClass", "msDS-GroupManagedServiceAccount"), "")
+	return list, len(domains) <= 1, err
+}
+
+func dependents(accounts []Account, id dtyp.GUID) (list []Dependent) {
 	for _, a := range accounts {
 		if a.MSA == nil {
 			continue
@@ -250,7 +257,33 @@ func (d *desk) dependents(ctx context.Context, id dtyp.GUID) (list []Dependent, 
 			list = append(list, x)
 		}
 	}
-	return list, len(domains) <= 1, nil
+	return list
+}
+
+// rootKeyNotice is how long before the end of a key cycle of 10 hours passwords of the next
+// are decided: controllers tell hosts the next password five minutes before it is in force
+// ([MS-ADTS] 3.1.1.4.5.39), by clocks that may be five minutes ahead.
+const rootKeyNotice = 10 * time.Minute
+
+// toldUntil is when the passwords come into force that hosts may have been told already and
+// that come from the root key id; zero at most times, and for all keys but the newest that
+// can be used then. Which accounts roll over then is not looked at: of those that a
+// controller of ours was told to rotate it cannot be seen.
+func toldUntil(keys []RootKey, id dtyp.GUID, now time.Time) time.Time {
+	ends := firstUse(now)
+	if ends.Sub(now) > rootKeyNotice {
+		return time.Time{}
+	}
+	var newest RootKey
+	for _, k := range keys { // the oldest first
+		if !k.FirstUse().After(ends) {
+			newest = k
+		}
+	}
+	if newest.ID != id {
+		return time.Time{}
+	}
+	return ends
 }
 
 // RootKeyInUseError refuses the removal of a root key.
@@ -258,10 +291,16 @@ type RootKeyInUseError struct {
 	ID         dtyp.GUID
 	Dependents []Dependent
 	Whole      bool // no other domain could need the key too
+	// Told is when passwords of the key come into force that hosts may have been told
+	// already; zero for none.
+	Told time.Time
 }
 
 // Error names the accounts.
 func (e *RootKeyInUseError) Error() string {
+	if len(e.Dependents) == 0 && !e.Told.IsZero() {
+		return fmt.Sprintf("root key %v: hosts may have been told passwords already that come from it and are in force from %s on", e.ID, e.Told.Local().Format(time.DateTime))
+	}
 	if len(e.Dependents) == 0 {
 		return fmt.Sprintf("root key %v: the forest has other domains, whose accounts cannot be seen from here", e.ID)
 	}
@@ -274,11 +313,15 @@ func (e *RootKeyInUseError) Error() string {
 
 // Hint says what to do instead.
 func (e *RootKeyInUseError) Hint() string {
+	if len(e.Dependents) == 0 && !e.Told.IsZero() {
+		return "ask again after that, when it can be seen which accounts have them: gmsa kds reach " + e.ID.String()
+	}
 	return "add a new root key and wait until each account has rolled over twice (gmsa kds reach " + e.ID.String() + "), or lose them: --force"
 }
 
 // RemoveRootKey deletes a root key. Unless forced it refuses while a password
-// that may be in use comes from it: a [*RootKeyInUseError].
+// that may be in use, or that a host may have been told, comes from it: a
+// [*RootKeyInUseError].
 func (s *Session) RemoveRootKey(ctx context.Context, id dtyp.GUID, force bool) ([]Dependent, error) {
 	var list []Dependent
 	err := s.at(ctx, locate.Writable, func(ctx context.Context, d *desk) error {
@@ -286,16 +329,31 @@ func (s *Session) RemoveRootKey(ctx context.Context, id dtyp.GUID, force bool) (
 		if err != nil {
 			return err
 		}
-		var whole bool
-		if list, whole, err = d.dependents(ctx, id); err != nil {
+		inUse, err := d.rootKeyInUse(ctx, id)
+		if err != nil {
 			return err
 		}
-		if !force && (len(list) > 0 || !whole) {
-			return &RootKeyInUseError{ID: id, Dependents: list, Whole: whole}
+		list = inUse.Dependents
+		if !force && (len(list) > 0 || !inUse.Whole || !inUse.Told.IsZero()) {
+			return &inUse
 		}
 		return d.remove(ctx, k.DN)
 	})
 	return list, err
+}
+
+// rootKeyInUse says what would be lost with a root key.
+func (d *desk) rootKeyInUse(ctx context.Context, id dtyp.GUID) (RootKeyInUseError, error) {
+	keys, err := d.rootKeys(ctx, false)
+	if err != nil {
+		return RootKeyInUseError{}, err
+	}
+	accounts, whole, err := d.gmsas(ctx)
+	e := RootKeyInUseError{ID: id, Dependents: dependents(accounts, id), Whole: whole}
+	if len(accounts) > 0 {
+		e.Told = toldUntil(keys, id, d.s.d.kerberos.Now())
+	}
+	return e, err
 }
 
 // RootKeyWarnings are what whoever made a root key should know. others are the keys

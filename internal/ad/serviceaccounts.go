@@ -544,15 +544,11 @@ func (e *RotateError) Hint() string {
 	return "wait until then (a new root key does not shorten it: gmsa kds add counts from the next rollover), or make a new account in its place at once: new SID, so every right that it had must be granted anew"
 }
 
-// rotateNotice is how long before a key cycle our own controller still decides to
-// begin a new password with it.
-const rotateNotice = 10 * time.Minute
-
 // Rotate has the controller make a new password for a gMSA with the next key cycle,
 // at the moment that it returns: our own controller takes pwdLastSet = 0 for that.
 // Others have no such thing: a [*RotateError].
 func (s *Session) Rotate(ctx context.Context, name string) (a Account, follows time.Time, err error) {
-	follows = firstUse(s.d.kerberos.Now().Add(rotateNotice))
+	follows = firstUse(s.d.kerberos.Now().Add(rootKeyNotice))
 	err = s.at(ctx, locate.GMSA, func(ctx context.Context, d *desk) (err error) {
 		if a, err = d.serviceAccount(ctx, name); err != nil {
 			return err
