@@ -162,6 +162,7 @@ type madeDomain struct {
 	Data      string `json:"data"`
 	CA        string `json:"ca"`
 	Key       string `json:"key"`
+	RootKey   string `json:"rootKey,omitempty"`
 	Password  string `json:"adminPassword,omitempty"`
 	generated bool
 }
@@ -180,14 +181,19 @@ func (a *app) initDC(ctx context.Context, o initOptions) error {
 		cfg.Aliases = localNames(o.host)
 	}
 	data := a.data(o.data)
-	domain, err := data.Init(ctx, cfg)
+	made, err := data.Init(ctx, cfg)
 	if err != nil {
 		return a.dcFailure(o.data, err)
 	}
+	domain := made.Domain
 	m := madeDomain{Domain: domain.DNSName, NetBIOS: domain.NetBIOS, SID: domain.SID.String(), Host: domain.HostName(),
 		Data: o.data.dir, CA: data.CAPath(), Key: data.KeySource().String(), generated: generated}
 	if generated {
 		m.Password = string(password.Reveal())
+	}
+	if !made.RootKey.IsZero() {
+		m.RootKey = made.RootKey.String()
+		a.warn("the KDS root key can be used at once, which is for a domain with this single controller only: another that has not heard of a key cannot make its passwords")
 	}
 	return a.print(m, m.write)
 }
@@ -205,6 +211,9 @@ func (m madeDomain) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "made the domain %s (%s), SID %s\n", m.Domain, m.NetBIOS, m.SID)
 	fmt.Fprintf(&b, "controller: %s\nkey-encryption key: %s\ncertificate authority for clients: %s\n", m.Host, m.Key, m.CA)
+	if m.RootKey != "" {
+		fmt.Fprintf(&b, "KDS root key: %s\n", m.RootKey)
+	}
 	if m.generated {
 		fmt.Fprintf(&b, "Administrator's password, shown this once: %s\n", m.Password)
 	}

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
+	"github.com/opengmsa/opengmsa/dtyp"
 	"github.com/opengmsa/opengmsa/internal/dc/atrest"
 	"github.com/opengmsa/opengmsa/internal/dc/auditlog"
 	"github.com/opengmsa/opengmsa/internal/dc/directory"
@@ -73,45 +75,55 @@ func (d Data) KeySource() keysource.Source {
 // from a file that does not exist it makes that. Until it returns there is no domain: what
 // a process that was killed meanwhile has left, the next Init replaces. It fails with
 // directory.ErrInitialized where there is a domain already.
-func (d Data) Init(ctx context.Context, cfg DomainConfig) (directory.Domain, error) {
-	domain, err := d.initialize(ctx, cfg)
+func (d Data) Init(ctx context.Context, cfg DomainConfig) (Created, error) {
+	made, err := d.initialize(ctx, cfg)
 	if err != nil {
-		return domain, fmt.Errorf("make domain in %s: %w", d.Dir, err)
+		return made, fmt.Errorf("make domain in %s: %w", d.Dir, err)
 	}
-	return domain, nil
+	return made, nil
 }
 
-func (d Data) initialize(ctx context.Context, cfg DomainConfig) (domain directory.Domain, err error) {
+func (d Data) initialize(ctx context.Context, cfg DomainConfig) (made Created, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {
-		return domain, err
+		return made, err
 	}
 	// Others may pass through, to the files that are theirs to read, and not list.
 	if err := os.MkdirAll(d.Dir, 0o711); err != nil {
-		return domain, err
+		return made, err
 	}
 	if err := checkOwner(d.Dir); err != nil {
-		return domain, err
+		return made, err
 	}
 	if _, err := os.Lstat(d.path(storeFile)); err == nil {
-		return domain, directory.ErrInitialized
+		return made, directory.ErrInitialized
 	}
 	key, err := d.newOrKeptKey(ctx, cfg.Rand)
 	if err != nil {
-		return domain, err
+		return made, err
 	}
-	err = bolt.Create(d.path(storeFile), 0o600, func(s store.Store) error {
-		made, err := Create(ctx, s, key, cfg)
-		if err != nil {
+	err = bolt.Create(d.path(storeFile), 0o600, func(s store.Store) (err error) {
+		if made, err = Create(ctx, s, key, cfg); err != nil {
 			return err
 		}
-		domain = made.Domain
-		return writeFile(d.CAPath(), made.CA, 0o644)
+		return errors.Join(writeFile(d.CAPath(), made.CA, 0o644), d.tellRootKey(made.RootKey, cfg.Now))
 	})
 	if errors.Is(err, fs.ErrExist) {
 		err = directory.ErrInitialized
 	}
-	return domain, err
+	return made, err
+}
+
+// tellRootKey writes event 4004 for the domain's first root key, if it has one.
+func (d Data) tellRootKey(id dtyp.GUID, now func() time.Time) error {
+	if id.IsZero() {
+		return nil
+	}
+	log, err := event.Open(event.Config{Path: d.EventPath(), Now: now})
+	if err != nil {
+		return err
+	}
+	return errors.Join(log.Write(event.RootKeyCreated(id)), log.Close())
 }
 
 // newOrKeptKey reads the key, after making its file where there is none.

@@ -122,6 +122,8 @@ type Created struct {
 	Domain directory.Domain
 	// CA is the certificate that clients of the domain trust, in PEM.
 	CA []byte
+	// RootKey is the id of the KDS root key; zero where none was made.
+	RootKey dtyp.GUID
 }
 
 // Create makes a domain in an empty store: its objects, keys and certificate authority.
@@ -152,8 +154,12 @@ func Create(ctx context.Context, s store.Store, key secret.Bytes, cfg DomainConf
 	if err != nil {
 		return Created{}, err
 	}
-	ca, err := createAuthority(ctx, d, cfg.Rand)
-	return Created{Domain: domain, CA: ca}, err
+	made := Created{Domain: domain}
+	for _, k := range d.Ring().Keys() {
+		made.RootKey = k.ID
+	}
+	made.CA, err = createAuthority(ctx, d, cfg.Rand)
+	return made, err
 }
 
 // newDomain gives a domain the identities that nobody else has.
