@@ -334,10 +334,16 @@ func (k *killed) searchSecrets(pid int) {
 		}
 	}
 	err := filepath.WalkDir(k.g.base, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // the agent renews its leases meanwhile
+			return nil
+		}
 		if err != nil || !entry.Type().IsRegular() || entry.Name() == "keytab" || entry.Name() == "client.keytab" {
 			return err
 		}
 		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err == nil && entry.Name() != "ccache" {
 			look(path, b)
 		}
