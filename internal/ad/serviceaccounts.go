@@ -38,10 +38,12 @@ type NewServiceAccount struct {
 	// OutboundOnly a group one that needs no DNS host name. A group account
 	// without OutboundOnly needs one.
 	Standalone, OutboundOnly bool
-	Disabled                 bool
-	TrustedForDelegation     bool
-	Interval                 int // days; 0 means DefaultInterval
-	SPNs                     []string
+	// Computer is the one that a standalone account is linked to; may be empty.
+	Computer             string
+	Disabled             bool
+	TrustedForDelegation bool
+	Interval             int // days; 0 means DefaultInterval
+	SPNs                 []string
 	// EncTypes is nil for AES, 128 and 256.
 	EncTypes *adproto.EncryptionTypes
 	// Readers may retrieve the password, Delegates may act to the account on
@@ -101,8 +103,9 @@ func wellFormed(spns []string) error {
 }
 
 // CreateServiceAccount makes a managed service account, ready to be used. Its name
-// and service principal names must be free in the whole forest. notes say what the
-// caller should know although it worked.
+// and service principal names must be free in the whole forest. If it cannot be linked
+// to its computer, it is deleted again. notes say what the caller should know although
+// it worked.
 func (s *Session) CreateServiceAccount(ctx context.Context, n NewServiceAccount) (account Account, notes []string, err error) {
 	if err := n.check(); err != nil {
 		return Account{}, nil, err
@@ -114,22 +117,51 @@ func (s *Session) CreateServiceAccount(ctx context.Context, n NewServiceAccount)
 		if err := d.checkSPNs(ctx, "", n.SPNs); err != nil {
 			return err
 		}
-		attributes, err := d.newAccount(ctx, n)
-		if err != nil {
-			return err
-		}
-		parent, err := d.container(ctx, serviceContainer, n.Path)
-		if err != nil {
-			return err
-		}
-		dn := adproto.NewDN("CN", n.Name, parent)
-		if err := d.add(ctx, dn, attributes); err != nil {
-			return d.whyNotMade(ctx, err, n, parent)
-		}
-		account, err = d.account(ctx, dn.String())
-		return stands(err, dn.String(), "made")
+		account, err = d.makeServiceAccount(ctx, n)
+		return err
 	})
 	return account, notes, err
+}
+
+func (d *desk) makeServiceAccount(ctx context.Context, n NewServiceAccount) (Account, error) {
+	attributes, err := d.newAccount(ctx, n)
+	if err != nil {
+		return Account{}, err
+	}
+	parent, err := d.container(ctx, serviceContainer, n.Path)
+	if err != nil {
+		return Account{}, err
+	}
+	var host Account
+	if n.Computer != "" {
+		if host, err = d.computer(ctx, n.Computer); err != nil {
+			return Account{}, err
+		}
+	}
+	dn := adproto.NewDN("CN", n.Name, parent)
+	if err := d.add(ctx, dn, attributes); err != nil {
+		return Account{}, d.whyNotMade(ctx, err, n, parent)
+	}
+	a, err := d.account(ctx, dn.String())
+	switch {
+	case n.Computer == "":
+		return a, stands(err, dn.String(), "made")
+	case err != nil:
+		return Account{}, stands(err, dn.String(), "made, is not linked to "+host.DN)
+	}
+	return a, d.linkNew(ctx, host, a)
+}
+
+// linkNew links an account that was made for a computer to it, or deletes it again.
+func (d *desk) linkNew(ctx context.Context, host, a Account) error {
+	err := d.link(ctx, host, Change{Op: AddValues, Attr: hostServiceAttr, Values: []string{a.DN}})
+	if err == nil {
+		return nil
+	}
+	if undo := d.remove(ctx, a.DN); undo != nil {
+		return &StandsError{What: a.DN + " was made, could not be linked to " + host.DN + " for certain, and could not be deleted", Err: errors.Join(err, undo)}
+	}
+	return fmt.Errorf("%s was not made: %w", a.Name, err)
 }
 
 // checkNewName refuses a name that another account of the forest has, and notes an

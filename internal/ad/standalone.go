@@ -71,9 +71,14 @@ func (s *Session) changeLinks(ctx context.Context, op ChangeOp, computer string,
 		if len(changed) == 0 {
 			return nil
 		}
-		return denied(d.modify(ctx, host.DN, []Change{change}), "write "+hostServiceAttr, host.DN)
+		return d.link(ctx, host, change)
 	})
 	return changed, err
+}
+
+// link changes the service accounts of a computer.
+func (d *desk) link(ctx context.Context, host Account, change Change) error {
+	return denied(d.modify(ctx, host.DN, []Change{change}), "write "+hostServiceAttr, host.DN)
 }
 
 // linkedTo is the computer that a service account is linked to; empty if none is.

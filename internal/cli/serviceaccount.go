@@ -144,7 +144,6 @@ func writeReaders(w io.Writer, readers []readerView) error {
 type newAccountOptions struct {
 	ad.NewServiceAccount
 	encTypes []string
-	computer string
 }
 
 func (a *app) accountCreate() *cobra.Command {
@@ -171,7 +170,7 @@ interval can only be set here. With --single-computer it makes a standalone one.
 			f.StringVar(&o.Path, "path", "", "distinguished name of the container (default: Managed Service Accounts)")
 			f.BoolVar(&o.OutboundOnly, "outbound-only", false, "it connects to others and nobody to it: no DNS host name")
 			f.BoolVar(&o.Standalone, "single-computer", false, "a standalone managed service account")
-			f.StringVar(&o.computer, "computer", "", "with --single-computer: the computer that it belongs to")
+			f.StringVar(&o.Computer, "computer", "", "with --single-computer: the computer that it belongs to")
 			f.BoolVar(&o.Disabled, "disabled", false, "nobody can log on as it until it is enabled")
 			f.BoolVar(&o.TrustedForDelegation, "trusted-for-delegation", false, "unconstrained delegation")
 			f.StringSliceVar(&o.Delegates, "delegates", nil, "who may act to it on behalf of others")
@@ -188,7 +187,7 @@ func (a *app) createAccount(ctx context.Context, s *ad.Session, o newAccountOpti
 	if o.EncTypes, err = parseEncTypes(o.encTypes); err != nil {
 		return err
 	}
-	if o.computer != "" && !o.Standalone {
+	if o.Computer != "" && !o.Standalone {
 		return failure(Usage, errors.New("--computer is for an account of a single computer")).hint("add --single-computer, or name the host with --hosts")
 	}
 	a.warnRC4(o.EncTypes)
@@ -202,25 +201,17 @@ func (a *app) createAccount(ctx context.Context, s *ad.Session, o newAccountOpti
 	for _, n := range notes {
 		a.warn(n)
 	}
-	if o.computer != "" {
-		if _, err := s.LinkServiceAccounts(ctx, o.computer, x.DN); err != nil {
-			return undone(err, x, func() error { _, err := s.RemoveServiceAccount(ctx, x.DN); return err })
-		}
-	}
-	v, err := detail(ctx, s, x)
-	if err != nil {
-		return err
-	}
-	return a.print(v, v.write)
+	return a.printDone(ctx, s, x, "made")
 }
 
-// undone reports a step that failed after the account was made: the account is gone
-// again, or stands.
-func undone(err error, x ad.Account, undo func() error) error {
-	if undoErr := undo(); undoErr != nil {
-		return fmt.Errorf("%w; and %s stands, because it could not be removed again: %w", err, x.DN, undoErr)
+// printDone prints an account that was made or changed. That it cannot be read for that
+// undoes nothing.
+func (a *app) printDone(ctx context.Context, s *ad.Session, x ad.Account, done string) error {
+	v, err := detail(ctx, s, x)
+	if err != nil {
+		return &ad.StandsError{What: x.DN + " was " + done + ", and cannot be shown", Err: err}
 	}
-	return fmt.Errorf("%s was not made: %w", x.Name, err)
+	return a.print(v, v.write)
 }
 
 func (a *app) accountList() *cobra.Command {
@@ -341,11 +332,7 @@ an account as usable as create does: enabled, of the right type, with AES keys.`
 			if err != nil {
 				return err
 			}
-			v, err := detail(ctx, s, x)
-			if err != nil {
-				return err
-			}
-			return a.print(v, v.write)
+			return a.printDone(ctx, s, x, "changed")
 		},
 	})
 	return c
