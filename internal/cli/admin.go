@@ -41,11 +41,11 @@ func (a *app) session(ctx context.Context, o *domainOptions, do func(ctx context
 	defer func() { _ = s.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	return explain(do(ctx, s))
+	return judged(do(ctx, s))
 }
 
-// explain gives what an administrator does wrong its exit code and a hint.
-func explain(err error) error {
+// judged gives what an administrator does wrong its exit code and a hint.
+func judged(err error) error {
 	var own *Error
 	switch {
 	case err == nil || errors.As(err, &own):

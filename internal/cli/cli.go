@@ -66,7 +66,7 @@ func (e Env) Getenv(name string) string {
 func Run(ctx context.Context, args []string, env Env) int {
 	a := &app{env: env, output: outputText}
 	root := a.root()
-	root.SetArgs(cmdletArgs(root, args))
+	root.SetArgs(cmdletArgs(root, explainArgs(args)))
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.started {
 		err = usageError(err, root, args)
@@ -114,6 +114,7 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.socket, "socket", a.env.Getenv(socketVariable), "the agent's socket (default $"+socketVariable+" or "+agentapi.DefaultSocket+")")
 	root.AddCommand(
 		a.doctor(),
+		a.explain(),
 		a.verify(),
 		a.nltest(),
 		a.klist(),

@@ -172,6 +172,9 @@ func (a *app) report(err error) {
 	var own *Error
 	shown := errors.As(err, &own) && own.Shown
 	hints := hintsOf(err)
+	if h := explainHint(err); h != "" {
+		hints = append(hints, h)
+	}
 	if a.output == outputJSON {
 		a.reportJSON(err, hints)
 		return

@@ -156,7 +156,7 @@ func explainCmdlet(err error) error {
 	if isAny(err, cmdlet.ErrSyntax, cmdlet.ErrParameter) {
 		return failure(Usage, err).hint("gmsa Get-Help")
 	}
-	return explain(err)
+	return judged(err)
 }
 
 // args are the options as arguments, for another command of the program.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/opengmsa/opengmsa/internal/explain"
 )
 
 // What callers branch on. Connection phase:
@@ -96,21 +98,29 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Cause is what the codes mean, in words; empty where this package knows no
-// more than the result code.
+// Cause is what the codes mean, in words; empty where nobody knows more than the
+// result code.
 func (e *Error) Cause() string {
-	if f, ok := logonFailures[e.Data]; ok && e.Code == ldap.LDAPResultInvalidCredentials {
-		return f.cause
-	}
-	return win32Failures[e.Win32].cause
+	meaning, _ := e.brief()
+	return meaning
 }
 
 // Hint is the next thing to do; empty where there is none.
 func (e *Error) Hint() string {
-	if f, ok := logonFailures[e.Data]; ok && e.Code == ldap.LDAPResultInvalidCredentials {
-		return f.hint
+	_, hint := e.brief()
+	return hint
+}
+
+// brief is what is written about the code that tells most: of a refused bind the one
+// behind "data".
+func (e *Error) brief() (meaning, hint string) {
+	if e.Data != 0 && e.Code == ldap.LDAPResultInvalidCredentials && explain.IsLogonFailure(e.Data) {
+		return explain.Brief(e.Data)
 	}
-	return win32Failures[e.Win32].hint
+	if e.Win32 == 0 {
+		return "", ""
+	}
+	return explain.Brief(e.Win32)
 }
 
 // ProtocolCode is the result code with Active Directory's own, such as "LDAP 49
@@ -159,42 +169,6 @@ const (
 	dsConfidentialityRequired = 0x202D     // ERROR_DS_CONFIDENTIALITY_REQUIRED
 	dsOperationsError         = 0x2020     // ERROR_DS_OPERATIONS_ERROR
 )
-
-type failure struct{ cause, hint string }
-
-// logonFailures are the codes behind "data" in a refused bind: Win32 errors of
-// [MS-ERREF] 2.2.
-var logonFailures = map[uint32]failure{
-	0x525: {"the account does not exist", "check the name and the domain"},
-	0x52e: {"the password or key is wrong", "check the password; for a host, check that its keytab is current"},
-	0x52f: {"account restrictions forbid the logon", ""},
-	0x530: {"the account may not log on at this time", ""},
-	0x531: {"the account may not log on from this host", ""},
-	0x532: {"the password has expired", "change the password"},
-	0x533: {"the account is disabled", "enable the account"},
-	0x568: {"the account is in too many groups for its token", ""},
-	0x569: {"the account may not log on in this way", "a managed service account cannot log on with a password at a directory"},
-	0x701: {"the account has expired", ""},
-	0x773: {"the password must be changed before the first logon", "change the password"},
-	0x775: {"the account is locked out", "wait for the lockout to end, or unlock the account"},
-}
-
-// win32Failures are the codes in front of a diagnostic message.
-var win32Failures = map[uint32]failure{
-	0x5:                       {"access denied", "check the rights of the account on this object"},
-	0x52d:                     {"the password does not meet the domain's policy", "use a longer or more varied password"},
-	dsOperationsError:         {"the directory could not do it", ""},
-	0x202b:                    {"another domain of the forest has the object", "ask that domain: --domain NAME"},
-	0x2028:                    {"a stronger authentication is required", "use sealing or TLS"},
-	dsConfidentialityRequired: {"this attribute is given out over encrypted connections only", "use sealing or TLS"},
-	0x202f:                    {"a constraint of the directory is violated", ""},
-	0x2030:                    {"no such object", ""},
-	0x2071:                    {"the object exists already", ""},
-	0x208d:                    {"no such object", ""},
-	0x2098:                    {"the rights of the account do not suffice", "check the rights of the account on this object"},
-	0x8009000d:                {"the domain has no usable KDS root key", "create one: Add-KdsRootKey"},
-	secBadBindings:            {"the TLS channel binding is missing or wrong", "check for a proxy that ends TLS between this host and the controller"},
-}
 
 // typed turns an error of the LDAP library into one of this package.
 func typed(op string, err error) error {
