@@ -138,10 +138,12 @@ func TestTheNamesThatClientsAskFor(t *testing.T) {
 		{"_ldap._tcp.pdc._msdcs.contoso.com", dns.TypeSRV, []string{"0 100 389 dc1.contoso.com."}},
 		{"_ldap._tcp." + domain.String() + ".domains._msdcs.contoso.com", dns.TypeSRV, []string{"0 100 389 dc1.contoso.com."}},
 		{"_ldap._tcp.gc._msdcs.contoso.com", dns.TypeSRV, []string{"0 100 3268 dc1.contoso.com."}},
+		{"_ldap._tcp." + site + ".gc._msdcs.contoso.com", dns.TypeSRV, []string{"0 100 3268 dc1.contoso.com."}},
 		{"_gc._tcp.contoso.com", dns.TypeSRV, []string{"0 100 3268 dc1.contoso.com."}},
 		{"_gc._tcp." + site + ".contoso.com", dns.TypeSRV, []string{"0 100 3268 dc1.contoso.com."}},
 		{"_kerberos._udp.CONTOSO.COM", dns.TypeSRV, []string{"0 100 88 dc1.contoso.com."}},
 		{"_kerberos._tcp.contoso.com", dns.TypeSRV, []string{"0 100 88 dc1.contoso.com."}},
+		{"_kerberos._tcp." + site + ".contoso.com", dns.TypeSRV, []string{"0 100 88 dc1.contoso.com."}},
 		{"_kerberos._tcp.dc._msdcs.contoso.com", dns.TypeSRV, []string{"0 100 88 dc1.contoso.com."}},
 		{"_kerberos._tcp." + site + ".dc._msdcs.contoso.com", dns.TypeSRV, []string{"0 100 88 dc1.contoso.com."}},
 		{"_kpasswd._udp.contoso.com", dns.TypeSRV, []string{"0 100 464 dc1.contoso.com."}},
@@ -205,15 +207,20 @@ func TestWhatIsMissingIsSaidAtOnce(t *testing.T) {
 		{"xcontoso.com", dns.TypeA, dns.RcodeRefused, ""},
 		{"1.2.0.198.in-addr.arpa", dns.TypePTR, dns.RcodeRefused, ""},
 		{".", dns.TypeNS, dns.RcodeRefused, ""},
+		{"www.example.com", dns.TypeAAAA, dns.RcodeRefused, ""},
+		{"_ldap._tcp.fabrikam.com", dns.TypeSRV, dns.RcodeRefused, ""},
+		{"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.b.d.0.1.0.0.2.ip6.arpa", dns.TypePTR, dns.RcodeRefused, ""},
 		{"contoso.com", dns.TypeAXFR, dns.RcodeRefused, ""},
 	} {
-		m := ask(t, at, "udp", c.name, c.qtype)
-		soa := ""
-		if len(m.Ns) == 1 {
-			soa = m.Ns[0].Header().Name
-		}
-		if m.Rcode != c.rcode || len(m.Answer) != 0 || soa != c.soa {
-			t.Errorf("%s %s: %s, %d records, SOA of %q", c.name, dns.TypeToString[c.qtype], dns.RcodeToString[m.Rcode], len(m.Answer), soa)
+		for _, network := range []string{"udp", "tcp"} {
+			m := ask(t, at, network, c.name, c.qtype)
+			soa := ""
+			if len(m.Ns) == 1 {
+				soa = m.Ns[0].Header().Name
+			}
+			if m.Rcode != c.rcode || len(m.Answer) != 0 || soa != c.soa {
+				t.Errorf("%s %s over %s: %s, %d records, SOA of %q", c.name, dns.TypeToString[c.qtype], network, dns.RcodeToString[m.Rcode], len(m.Answer), soa)
+			}
 		}
 	}
 }

@@ -316,6 +316,22 @@ func TestAUserChangesTheirOwnPassword(t *testing.T) {
 	}
 }
 
+func TestAnAdministratorSetsTheirPasswords(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		s := newService(t)
+		at := serve(t, s)
+		before := s.kvno(t, "alice")
+		c := set("Administrator", "alice", newPassword)
+		res, code, _ := c.read(t, exchange(t, network, at, c.build(t, s)))
+		if code != 0 || res.Code != kpasswd.ResultSuccess || string(res.Text) != "Password changed" {
+			t.Fatalf("%s: %v, %v", network, code, res)
+		}
+		if n := s.kvno(t, "alice"); n != before+1 || !s.binds(t, "alice", newPassword) || s.binds(t, "alice", oldPassword) {
+			t.Errorf("%s: kvno %d after %d, or the old password is in force", network, n, before)
+		}
+	}
+}
+
 func TestResultsOfChangesAndSets(t *testing.T) {
 	s := newService(t)
 	at := serve(t, s)

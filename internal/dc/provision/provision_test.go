@@ -147,21 +147,48 @@ func exists(r reader, name string) bool {
 	return err == nil || dn.Within(r.Domain().SchemaDN())
 }
 
-func TestAccountsHaveTheirRIDs(t *testing.T) {
+// TestAccountsHaveTheirSIDs: those of [MS-DTYP] 2.4.2.4, the built-in groups in a domain of
+// their own.
+func TestAccountsHaveTheirSIDs(t *testing.T) {
 	d := dctest.New(t)
+	sids := map[string]dtyp.SID{}
+	for name, rid := range map[string]uint32{"Administrator": 500, "Guest": 501, "krbtgt": 502, "DC1$": 1000,
+		"Enterprise Read-only Domain Controllers": 498, "Domain Admins": 512, "Domain Users": 513, "Domain Guests": 514,
+		"Domain Computers": 515, "Domain Controllers": 516, "Cert Publishers": 517, "Schema Admins": 518, "Enterprise Admins": 519,
+		"Group Policy Creator Owners": 520, "Read-only Domain Controllers": 521, "Cloneable Domain Controllers": 522,
+		"Protected Users": 525, "Key Admins": 526, "Enterprise Key Admins": 527, "RAS and IAS Servers": 553,
+		"Allowed RODC Password Replication Group": 571, "Denied RODC Password Replication Group": 572} {
+		sids[name] = d.Domain().SID.Child(rid)
+	}
+	for name, rid := range map[string]uint32{"Administrators": 544, "Users": 545, "Guests": 546, "Account Operators": 548,
+		"Server Operators": 549, "Print Operators": 550, "Backup Operators": 551, "Replicator": 552,
+		"Pre-Windows 2000 Compatible Access": 554, "Remote Desktop Users": 555, "Network Configuration Operators": 556,
+		"Incoming Forest Trust Builders": 557, "Performance Monitor Users": 558, "Performance Log Users": 559,
+		"Windows Authorization Access Group": 560, "Terminal Server License Servers": 561, "Distributed COM Users": 562,
+		"IIS_IUSRS": 568, "Cryptographic Operators": 569, "Event Log Readers": 573, "Certificate Service DCOM Access": 574,
+		"RDS Remote Access Servers": 575, "RDS Endpoint Servers": 576, "RDS Management Servers": 577, "Hyper-V Administrators": 578,
+		"Access Control Assistance Operators": 579, "Remote Management Users": 580, "Storage Replica Administrators": 582} {
+		sids[name] = dtyp.NewSID(dtyp.AuthorityNT, 32, rid)
+	}
 	view(t, d, func(r reader) {
-		for name, rid := range map[string]uint32{"Administrator": 500, "Guest": 501, "krbtgt": 502, "DC1$": 1000,
-			"Domain Admins": 512, "Domain Users": 513, "Domain Computers": 515, "Domain Controllers": 516,
-			"Schema Admins": 518, "Enterprise Admins": 519, "Protected Users": 525, "Administrators": 544, "Users": 545} {
-			e, err := r.Lookup(r.attribute("sAMAccountName"), []byte(name))
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
+		n := 0
+		r.each(func(dn adproto.DN, e *rows.Entry) {
+			v := e.Values[r.attribute("sAMAccountName")]
+			if len(v) == 0 {
+				return
 			}
+			n++
 			sid, err := dtyp.SIDFromBytes(e.Values[r.attribute("objectSid")][0])
-			if err != nil || sid.RID() != rid {
-				t.Errorf("%s: got %s, %v, want RID %d", name, sid, err, rid)
+			if want, known := sids[string(v[0])]; err != nil || !known || sid != want {
+				t.Errorf("%s: %s, %v, want %s", dn, sid, err, want)
 			}
+		})
+		if n != len(sids) {
+			t.Errorf("%d accounts, want %d", n, len(sids))
+		}
+		head := r.object("")
+		if sid, err := dtyp.SIDFromBytes(head.Values[r.attribute("objectSid")][0]); err != nil || sid != d.Domain().SID || head.GUID != d.Domain().GUID {
+			t.Errorf("the head of the domain is %s, %s, %v", sid, head.GUID, err)
 		}
 	})
 	var next dtyp.SID
@@ -171,10 +198,63 @@ func TestAccountsHaveTheirRIDs(t *testing.T) {
 	}
 }
 
+// TestWellKnownObjects are found by their GUIDs, [MS-ADTS] 6.1.1.4, which clients know
+// whatever the containers are called.
+func TestWellKnownObjects(t *testing.T) {
+	d := dctest.New(t)
+	admin := d.Caller(t, "Administrator")
+	domain, config := d.Domain().DN().String(), d.Domain().ConfigurationDN().String()
+	filter, err := adproto.ParseFilter("(objectClass=*)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for base, objects := range map[string]map[string]string{
+		domain: {
+			"A9D1CA15768811D1ADED00C04FD8D5CD": "CN=Users",
+			"AA312825768811D1ADED00C04FD8D5CD": "CN=Computers",
+			"A361B2FFFFD211D1AA4B00C04FD7D83A": "OU=Domain Controllers",
+			"AB1D30F3768811D1ADED00C04FD8D5CD": "CN=System",
+			"AB8153B7768811D1ADED00C04FD8D5CD": "CN=LostAndFound",
+			"2FBAC1870ADE11D297C400C04FD8D5CD": "CN=Infrastructure",
+			"18E2EA80684F11D2B9AA00C04F79F805": "CN=Deleted Objects",
+			"22B70C67D56E4EFB91E9300FCA3DC1AA": "CN=ForeignSecurityPrincipals",
+			"09460C08AE1E4A4EA0F64AEE7DAA1E5A": "CN=Program Data",
+			"F4BE92A4C777485E878E9421D53087DB": "CN=Microsoft,CN=Program Data",
+			"6227F0AF1FC2410D8E3BB10615BB5B0F": "CN=NTDS Quotas",
+			"1EB93889E40C45DF9F0C64D23BBB6237": "CN=Managed Service Accounts",
+			"683A24E2E8164BD3AF86AC3C2CF3F981": "CN=Keys",
+		},
+		config: {
+			"18E2EA80684F11D2B9AA00C04F79F805": "CN=Deleted Objects",
+			"AB8153B7768811D1ADED00C04FD8D5CD": "CN=LostAndFoundConfig",
+		},
+	} {
+		for guid, want := range objects {
+			var found []string
+			q := directory.SearchRequest{Base: "<WKGUID=" + guid + "," + base + ">", Scope: directory.ScopeBase, Filter: filter,
+				Attributes: []string{"1.1"}, ShowDeleted: true}
+			_, err := d.Search(t.Context(), admin, q, func(e directory.SearchEntry) error {
+				found = append(found, e.DN)
+				return nil
+			})
+			if err != nil || len(found) != 1 || found[0] != want+","+base {
+				t.Errorf("%s of %s: %q, %v, want %s", guid, base, found, err, want)
+			}
+		}
+	}
+}
+
 func TestTheControllerIsFoundByItsNames(t *testing.T) {
 	view(t, dctest.New(t), func(r reader) {
-		for _, spn := range []string{"host/dc1.contoso.com", "ldap/DC1", "ldap/dc1.contoso.com/contoso.com", "ldap/dc1.contoso.com/CONTOSO",
-			"GC/dc1.contoso.com/contoso.com", "DNS/dc1.contoso.com", "RestrictedKrbHost/dc1"} {
+		dsa := r.object("CN=NTDS Settings,CN=DC1,CN=Servers,CN=Default-First-Site-Name,CN=Sites,CN=Configuration").GUID.String()
+		spns := []string{"host/dc1.contoso.com", "host/dc1", "HOST/dc1/CONTOSO", "HOST/dc1.contoso.com/CONTOSO", "HOST/dc1.contoso.com/contoso.com",
+			"ldap/DC1", "ldap/dc1.contoso.com", "ldap/dc1/CONTOSO", "ldap/dc1.contoso.com/contoso.com", "ldap/dc1.contoso.com/CONTOSO",
+			"ldap/" + dsa + "._msdcs.contoso.com", "E3514235-4B06-11D1-AB04-00C04FC2DCD2/" + dsa + "/contoso.com",
+			"GC/dc1.contoso.com/contoso.com", "DNS/dc1.contoso.com", "RestrictedKrbHost/dc1", "RestrictedKrbHost/dc1.contoso.com"}
+		if got := r.values(r.object("CN=DC1,OU=Domain Controllers"), "servicePrincipalName"); len(got) != len(spns) {
+			t.Errorf("%d names, want %d: %q", len(got), len(spns), got)
+		}
+		for _, spn := range spns {
 			if e, err := r.Lookup(r.attribute("servicePrincipalName"), []byte(spn)); err != nil || e.Name != "DC1" {
 				t.Errorf("%s: %v", spn, err)
 			}
