@@ -251,6 +251,113 @@ func TestForgedClock(t *testing.T) {
 	})
 }
 
+// TestErrorsSetNoClock: what errors say of the time sets no clock, in whichever exchange,
+// even where a second controller says the same, because nobody has signed that either. It
+// counts for one more request, and not even for that if it is more than a day away.
+// security 14.
+func TestErrorsSetNoClock(t *testing.T) {
+	type exchange func(*testing.T, *kclient.Client, krb5.Credential) error
+	as := func(host string) exchange {
+		return func(t *testing.T, c *kclient.Client, _ krb5.Credential) error {
+			req := user("user", userPass)
+			req.Prefer = host
+			_, err := c.AS(t.Context(), req)
+			return err
+		}
+	}
+	exchanges := map[string]exchange{
+		"AS": as("kdc"), "AS at the second controller": as("kdc2"),
+		"TGS": func(t *testing.T, c *kclient.Client, tgt krb5.Credential) error {
+			_, err := c.TGS(t.Context(), kclient.TGSRequest{TGT: tgt, Server: krb5.NewName(3, "a", "b")})
+			return err
+		},
+		"kpasswd": func(t *testing.T, c *kclient.Client, tgt krb5.Credential) error {
+			return c.SetPassword(t.Context(), tgt, krb5.NewName(1, "user"), secret.New([]byte("new")))
+		},
+	}
+	for _, ahead := range []time.Duration{3 * time.Hour, -3 * time.Hour, 25 * time.Hour, -25 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newTestKDC(t)
+			c, _ := k.client(t, nil, "kdc", "kdc2")
+			tgt := must[kclient.Result](t)(c.AS(t.Context(), k.request())).Credential
+			said := 0
+			lie := func() *krb5.KRBError {
+				said++
+				e := k.fail(krb5.ErrSkew, nil)
+				e.STime = e.STime.Add(ahead)
+				return e
+			}
+			want := 2
+			if ahead.Abs() > 24*time.Hour {
+				want = 1
+			}
+			for name, do := range exchanges {
+				said, k.deny, k.passwd = 0, func(int, krb5.KDCReq) *krb5.KRBError { return lie() }, nil
+				if name == "kpasswd" { // whose ticket comes honestly
+					k.deny, k.passwd = nil, func(r *kpasswd.Reply, _ *krb5.EncAPRepPart, _ kpasswd.Request) { r.Error = lie().Append(nil) }
+				}
+				if err := do(t, c, tgt); !errors.Is(err, kclient.ErrSkew) {
+					t.Errorf("%s, %v ahead: got %v", name, ahead, err)
+				}
+				if said != want {
+					t.Errorf("%s, %v ahead: asked %d times, want %d", name, ahead, said, want)
+				}
+				if c.Offset() != 0 {
+					t.Errorf("%s, %v ahead: offset %v", name, ahead, c.Offset())
+				}
+			}
+		})
+	}
+}
+
+// TestProvedClockOfMoreThanADay: an authenticated reply's time is taken up to a day away,
+// in both exchanges that have one.
+// security 14.
+func TestProvedClockOfMoreThanADay(t *testing.T) {
+	service := krb5.NewName(3, "a", "b")
+	for skew, want := range map[time.Duration]error{
+		23*time.Hour + 59*time.Minute: nil, -23*time.Hour - 59*time.Minute: nil,
+		24*time.Hour + time.Minute: kclient.ErrSkew, -24*time.Hour - time.Minute: kclient.ErrSkew,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newTestKDC(t)
+			first, _ := k.client(t, nil)
+			tgt := must[kclient.Result](t)(first.AS(t.Context(), k.request())).Credential
+			k.skew = skew
+			for name, do := range map[string]func(*kclient.Client) error{
+				"AS": func(c *kclient.Client) error { _, err := c.AS(t.Context(), k.request()); return err },
+				"TGS": func(c *kclient.Client) error {
+					_, err := c.TGS(t.Context(), kclient.TGSRequest{TGT: tgt, Server: service})
+					return err
+				},
+				// The error's time is near enough, and only the reply's is not.
+				"TGS after a better error": func(c *kclient.Client) error {
+					k.deny = func(int, krb5.KDCReq) *krb5.KRBError {
+						k.deny = nil
+						e := k.fail(krb5.ErrSkew, nil)
+						e.STime = e.STime.Add(-skew / 1000)
+						return e
+					}
+					_, err := c.TGS(t.Context(), kclient.TGSRequest{TGT: tgt, Server: service})
+					return err
+				},
+			} {
+				c, _ := k.client(t, nil)
+				if err := do(c); !errors.Is(err, want) {
+					t.Errorf("%s, %v ahead: got %v, want %v", name, skew, err, want)
+				}
+				expect := skew
+				if want != nil {
+					expect = 0
+				}
+				if d := (c.Offset() - expect).Abs(); d > time.Second {
+					t.Errorf("%s, %v ahead: offset %v", name, skew, c.Offset())
+				}
+			}
+		})
+	}
+}
+
 // TestClockIsLearnt takes the offset from the encrypted part, with one
 // controller and without an error before.
 // security 14.
