@@ -101,6 +101,42 @@ func TestADomainIsMadeOnce(t *testing.T) {
 	}
 }
 
+// TestNoTwoDomainsAreOne: of the same name and password they have SIDs, GUIDs, root keys,
+// authorities and keys of their own.
+func TestNoTwoDomainsAreOne(t *testing.T) {
+	seen := map[string]string{}
+	for range 2 {
+		d := newData(t)
+		made, err := d.Init(t.Context(), domainConfig(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := d.ExportKeytab(t.Context(), config(t), []string{"krbtgt/CONTOSO.COM", "DC1$"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kt, err := keytab.Parse(b.Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		encrypting, err := os.ReadFile(d.KeySource().File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		identities := map[string]string{"SID": made.Domain.SID.String(), "GUID": made.Domain.GUID.String(), "root key": made.RootKey.String(),
+			"authority": string(made.CA), "key-encryption key": string(encrypting)}
+		for _, e := range kt.Entries {
+			identities["key of "+e.Principal.String()+" "+e.Key.EType().String()] = string(e.Key.Secret().Reveal())
+		}
+		for what, identity := range identities {
+			if identity == "" || identity == seen[what] {
+				t.Errorf("%s: both have it, or none", what)
+			}
+			seen[what] = identity
+		}
+	}
+}
+
 func TestNamesThatNoDomainCanHave(t *testing.T) {
 	for _, cfg := range []DomainConfig{{DNSName: ""}, {DNSName: "contoso"}, {DNSName: "con toso.com"}, {DNSName: "-contoso.com"},
 		{DNSName: strings.Repeat("a.", 40) + "com"}, {DNSName: "contoso.com", NetBIOS: "CONTOSO.COM"},
