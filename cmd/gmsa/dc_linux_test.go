@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -114,6 +115,11 @@ func (c *controller) kill(sig unix.Signal) {
 // admin is a connection over TLS, bound as Administrator.
 func (c *controller) admin() *ldap.Conn {
 	c.t.Helper()
+	return c.bind(dcPassword)
+}
+
+func (c *controller) bind(password string) *ldap.Conn {
+	c.t.Helper()
 	pem, err := os.ReadFile(filepath.Join(c.dir, "ca.pem"))
 	if err != nil {
 		c.t.Fatal(err)
@@ -126,7 +132,7 @@ func (c *controller) admin() *ldap.Conn {
 	}
 	c.t.Cleanup(func() { conn.Close() })
 	conn.SetTimeout(time.Minute)
-	if err := conn.Bind("Administrator@contoso.com", dcPassword); err != nil {
+	if err := conn.Bind("Administrator@contoso.com", password); err != nil {
 		c.t.Fatal(err)
 	}
 	return conn
@@ -263,6 +269,37 @@ func TestAStoreOfANewerVersionIsRefused(t *testing.T) {
 	out := c.gmsa("dc", "serve", "--data", c.dir, "--port-offset", "30000")
 	if out.code != 1 || !strings.Contains(out.stderr, "newer version") || !strings.Contains(out.stderr, "hint: use the program that wrote") {
 		t.Errorf("got %+v", out)
+	}
+}
+
+// TestThePasswordThatIsShownOnce is Administrator's, another in each domain, and no command
+// shows it again.
+func TestThePasswordThatIsShownOnce(t *testing.T) {
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for range 2 {
+		c := &controller{t: t, program: path, dir: filepath.Join(t.TempDir(), "dc")}
+		var made struct{ AdminPassword string }
+		out := c.gmsa("dc", "init", "--domain", "contoso.com", "--local", "--data", c.dir, "-o", "json")
+		if err := json.Unmarshal([]byte(out.stdout), &made); err != nil || len(made.AdminPassword) < 20 || shown[made.AdminPassword] {
+			t.Fatalf("init: %+v, %v", out, err)
+		}
+		shown[made.AdminPassword] = true
+		c.serve()
+		c.bind(made.AdminPassword)
+		for _, command := range [][]string{{"dc", "status"}, {"dc", "status", "-o", "json"}, {"dc", "audit"}, {"dc", "audit", "-o", "json"}} {
+			out := c.gmsa(append(command, "--data", c.dir)...)
+			if out.code != 0 || strings.Contains(out.stdout+out.stderr, made.AdminPassword) {
+				t.Errorf("%s: %+v", strings.Join(command, " "), out)
+			}
+		}
+		c.kill(unix.SIGTERM)
+		if strings.Contains(c.log.String(), made.AdminPassword) {
+			t.Error("serve logs it")
+		}
 	}
 }
 
