@@ -16,6 +16,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/dc/auditlog"
 	"github.com/opengmsa/opengmsa/internal/deliver/engine"
 	"github.com/opengmsa/opengmsa/internal/doctor"
+	"github.com/opengmsa/opengmsa/internal/doctor/audit"
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/internal/explain"
 )
@@ -40,7 +41,8 @@ func jsonAnswers() []jsonAnswer {
 			"group add-member, group remove-member, group remove, kds remove, object set, spn add, spn remove", changed{}},
 		{"pwsh", []string{"*the properties of each object that the script prints*"}},
 		{"verify, nltest", verification{}}, {"klist, klist get", ticketList{}}, {"*a ticket of klist*", ticketView{}},
-		{"events", event.Event{}}, {"doctor", doctor.Report{}}, {"*a result of doctor*", doctor.Result{}}, {"version", versionInfo{}}, {"explain", explain.Entry{}},
+		{"events", event.Event{}}, {"doctor", doctor.Report{}}, {"*a result of doctor*", doctor.Result{}},
+		{"audit", audit.Report{}}, {"*an account of audit*", audit.Account{}}, {"*a finding of audit*", audit.Finding{}}, {"version", versionInfo{}}, {"explain", explain.Entry{}},
 		{"agent status", &agentapi.StatusResponse{}}, {"agent check-config", []string{"config", "valid"}},
 		{"lease create, lease show", &agentapi.Lease{}}, {"lease list", &agentapi.ListLeasesResponse{}}, {"*an account of the agent*", &agentapi.Account{}},
 		{"runtime status", engine.State{}}, {"demo", demo.Report{}},

@@ -115,6 +115,7 @@ Exit codes:
 	root.AddCommand(
 		a.doctor(),
 		a.explain(),
+		a.audit(),
 		a.verify(),
 		a.nltest(),
 		a.klist(),

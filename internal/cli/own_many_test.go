@@ -48,6 +48,9 @@ func TestOwnListsPageThrough(t *testing.T) {
 	if err != nil || len(list) != many {
 		t.Errorf("%d accounts, %v", len(list), err)
 	}
+	if inv, err := s.Inventory(t.Context()); err != nil || len(inv.Services) != many {
+		t.Errorf("an inventory of %d accounts, %v", len(inv.Services), err)
+	}
 	if found, err := s.DuplicateSPNs(t.Context()); err != nil || len(found) != 0 {
 		t.Errorf("%v, %v", found, err)
 	}
