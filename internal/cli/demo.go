@@ -106,9 +106,9 @@ func (a *app) colour() bool {
 }
 
 func (a *app) demoSite() *cobra.Command {
-	var listen string
+	var name, listen string
 	c := &cobra.Command{
-		Use:    "site --listen ADDR",
+		Use:    "site --name HOST --listen ADDR",
 		Short:  "The web site of the demo",
 		Hidden: true,
 		Args:   cobra.NoArgs,
@@ -117,18 +117,23 @@ func (a *app) demoSite() *cobra.Command {
 			if err != nil || path == "" {
 				return failure(Usage, errors.New("KRB5_KTNAME names no keytab")).hint("gmsa run --account NAME --with-keytab -- gmsa demo site")
 			}
-			if err := demo.EndWithParent(); err != nil {
-				return err
+			l, err := demo.Listen(c.Context(), listen)
+			if errors.Is(err, demo.ErrNotLoopback) {
+				return failure(Usage, fmt.Errorf("--listen %w", err))
 			}
-			l, err := new(net.ListenConfig).Listen(c.Context(), "tcp", listen)
 			if err != nil {
 				return err
 			}
+			if err := demo.EndWithParent(); err != nil {
+				return errors.Join(err, l.Close())
+			}
 			_, _ = fmt.Fprintf(a.env.Stdout, "the site listens on %s\n", l.Addr())
-			return demo.NewSite(path, a.env.Now).Serve(c.Context(), l)
+			return demo.NewSite(name, path, a.env.Now).Serve(c.Context(), l)
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address to listen on")
+	c.Flags().StringVar(&name, "name", "", "the host name of the site")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address to listen on, of the loopback")
+	_ = c.MarkFlagRequired("name")
 	return c
 }
 

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -20,8 +22,11 @@ import (
 )
 
 // Site is a web site that lets in whoever proves by Kerberos who they are (RFC 4559), and
-// tells them whom it saw.
+// tells them whom it saw. A page that a browser of this machine has from elsewhere does
+// not get to it: neither by a name that points here, nor by a request across sites.
 type Site struct {
+	// Name is the host name that it answers to.
+	Name string
 	// Keytab has the site's keys. It is read for every visit, because it changes with the
 	// account's password.
 	Keytab string
@@ -32,9 +37,20 @@ type Site struct {
 }
 
 // NewSite makes a site.
-func NewSite(keytab string, now func() time.Time) *Site {
-	return &Site{Keytab: keytab, Now: now, seen: replay.New(0, 0)}
+func NewSite(name, keytab string, now func() time.Time) *Site {
+	return &Site{Name: name, Keytab: keytab, Now: now, seen: replay.New(0, 0)}
 }
+
+// Listen listens for a site, on an address of the loopback alone.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	if at, err := netip.ParseAddrPort(address); err != nil || !at.Addr().IsLoopback() {
+		return nil, fmt.Errorf("%q: %w", address, ErrNotLoopback)
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
+}
+
+// ErrNotLoopback says where a site does not listen.
+var ErrNotLoopback = errors.New("not an address and port of the loopback, as 127.0.0.1:0 is")
 
 // negotiate is the scheme of RFC 4559, Section 4.
 const negotiate = "Negotiate"
@@ -52,6 +68,10 @@ func (s *Site) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeHTTP answers one request.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.addressed(r); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
 	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, negotiate) {
 		w.Header().Set("WWW-Authenticate", negotiate)
@@ -73,6 +93,21 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = fmt.Fprintln(w, c)
+}
+
+// addressed refuses a request for another host, as a page sends it whose own name has
+// been made to point here, and one that another site's page makes.
+func (s *Site) addressed(r *http.Request) error {
+	host := (&url.URL{Host: r.Host}).Hostname()
+	if !strings.EqualFold(host, s.Name) {
+		return fmt.Errorf("this is %s, not %q", s.Name, host)
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		if !strings.EqualFold(origin, "http://"+r.Host) {
+			return fmt.Errorf("%q has no business with this site", origin)
+		}
+	}
+	return nil
 }
 
 // accept steps an acceptor once, which is enough for a visitor that likes Kerberos best.

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/base64"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -23,11 +24,11 @@ func siteOf(t *testing.T, d *domaintest.Domain) (address string) {
 	t.Helper()
 	web := d.Computer("web1")
 	d.AddSPN(web, "http/mysite.contoso.com")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	site := NewSite(d.Keytab(web, "http/mysite.contoso.com"), d.Now)
+	site := NewSite("mysite.contoso.com", d.Keytab(web, "http/mysite.contoso.com"), d.Now)
 	ended := make(chan error, 1)
 	go func() { ended <- site.Serve(t.Context(), l) }()
 	t.Cleanup(func() {
@@ -126,6 +127,7 @@ func TestSiteRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.Host = "mysite.contoso.com"
 		if c.authorization != "" {
 			req.Header.Set("Authorization", c.authorization)
 		}
@@ -136,6 +138,69 @@ func TestSiteRefuses(t *testing.T) {
 		_ = res.Body.Close()
 		if res.StatusCode != c.status {
 			t.Errorf("%s: %s, want %d", name, res.Status, c.status)
+		}
+	}
+}
+
+// TestSiteIsForItsOwnVisitors: a page of another site in a browser of this machine learns
+// nothing, neither by a name of its own that points to the loopback nor across sites,
+// although the browser would add the proof of who sits before it.
+// security 16.
+func TestSiteIsForItsOwnVisitors(t *testing.T) {
+	address := siteOf(t, domaintest.New(t))
+	for name, c := range map[string]struct {
+		host    string
+		origins []string
+		status  int
+	}{
+		"the site's name":               {"mysite.contoso.com", nil, http.StatusUnauthorized},
+		"with a port":                   {"MySite.contoso.com:8080", nil, http.StatusUnauthorized},
+		"its own page":                  {"mysite.contoso.com:8080", []string{"http://mysite.contoso.com:8080"}, http.StatusUnauthorized},
+		"a name that points here":       {"rebound.example", nil, http.StatusForbidden},
+		"the address":                   {address, nil, http.StatusForbidden},
+		"localhost":                     {"localhost", nil, http.StatusForbidden},
+		"a name that begins like it":    {"mysite.contoso.com.evil.example", nil, http.StatusForbidden},
+		"another site's page":           {"mysite.contoso.com", []string{"http://evil.example"}, http.StatusForbidden},
+		"a page of nowhere":             {"mysite.contoso.com", []string{"null"}, http.StatusForbidden},
+		"a page of another scheme":      {"mysite.contoso.com", []string{"https://mysite.contoso.com"}, http.StatusForbidden},
+		"a page of another port":        {"mysite.contoso.com", []string{"http://mysite.contoso.com:8080"}, http.StatusForbidden},
+		"its own page and another's":    {"mysite.contoso.com", []string{"http://mysite.contoso.com", "http://evil.example"}, http.StatusForbidden},
+		"an origin that begins like it": {"mysite.contoso.com", []string{"http://mysite.contoso.com.evil.example"}, http.StatusForbidden},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host, req.Header["Origin"] = c.host, c.origins
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%s: %s, want %d", name, res.Status, c.status)
+		}
+		if challenge := res.Header.Get("WWW-Authenticate"); (challenge == "") != (c.status == http.StatusForbidden) {
+			t.Errorf("%s: the browser is asked for %q", name, challenge)
+		}
+	}
+}
+
+// security 16.
+func TestSiteListensOnTheLoopbackAlone(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"127.0.0.1:0": true, "127.1.2.3:0": true, "[::1]:0": true,
+		"0.0.0.0:0": false, ":0": false, "[::]:0": false, "10.77.0.10:0": false, "[::ffff:0.0.0.0]:0": false, "example.com:0": false, "127.0.0.1": false, "": false,
+	} {
+		l, err := Listen(t.Context(), address)
+		if err == nil {
+			if ip := l.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+				t.Errorf("%q: listens on %v", address, ip)
+			}
+			_ = l.Close()
+		}
+		if errors.Is(err, ErrNotLoopback) == ok {
+			t.Errorf("%q: %v", address, err)
 		}
 	}
 }

@@ -229,7 +229,7 @@ func (s *story) startSite(ctx context.Context) error {
 		return err
 	}
 	const ready = "the site listens on "
-	err := s.start(ctx, "site", ready, "gmsa", "run", "--account", siteOwner, "--with-keytab", "--", "gmsa", "demo", "site", "--listen", "127.0.0.1:0")
+	err := s.start(ctx, "site", ready, "gmsa", "run", "--account", siteOwner, "--with-keytab", "--", "gmsa", "demo", "site", "--name", siteName, "--listen", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
