@@ -78,6 +78,9 @@ type GMSA struct {
 	// ID and PreviousID are msDS-ManagedPasswordId and its predecessor: nil
 	// where unreadable, or where no password has been made yet.
 	ID, PreviousID *managedpassword.ID
+	// Ends is when the password in force does, by msDS-UserPasswordExpiryTimeComputed:
+	// zero but at our own controller, for others have no such thing.
+	Ends time.Time
 	// Readers is msDS-GroupMSAMembership; nil where unreadable. Who is granted
 	// ReadProperty in it may retrieve the password.
 	Readers *secdesc.SecurityDescriptor
@@ -90,6 +93,7 @@ var accountAttrs = []string{
 	"objectClass", "sAMAccountName", "objectSid", "objectGUID", "userPrincipalName", "dNSHostName", "description", "servicePrincipalName",
 	"userAccountControl", "msDS-SupportedEncryptionTypes", "msDS-KeyVersionNumber", "whenCreated", "pwdLastSet",
 	"msDS-ManagedPasswordInterval", "msDS-ManagedPasswordId", "msDS-ManagedPasswordPreviousId", "msDS-GroupMSAMembership",
+	"msDS-UserPasswordExpiryTimeComputed",
 }
 
 // Find returns the account with the name, of whatever kind.
@@ -152,6 +156,7 @@ func parseAccount(e *ldap.Entry) (Account, error) {
 		a.MSA = &GMSA{
 			Interval: int(r.number("msDS-ManagedPasswordInterval")),
 			ID:       r.passwordID("msDS-ManagedPasswordId"), PreviousID: r.passwordID("msDS-ManagedPasswordPreviousId"),
+			Ends:    r.filetime("msDS-UserPasswordExpiryTimeComputed"),
 			Readers: r.securityDescriptor(readersAttr), readers: r.string(readersAttr),
 		}
 	}

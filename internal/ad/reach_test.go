@@ -126,23 +126,28 @@ func testRemovedHost(t *testing.T, dc *lab.DC, own bool) {
 			t.Errorf("the password that the host knows, at %v: %v", at, err)
 		}
 	}
-	_, follows, err := as("Administrator").Rotate(t.Context(), "lost")
+	rotated, err := as("Administrator").Rotate(t.Context(), "lost")
 	if !own {
 		e, ok := errors.AsType[*ad.RotateError](err)
 		if !ok || !e.Until.Equal(until) || !strings.Contains(e.Hint(), "new account in its place") || !strings.Contains(e.Hint(), "a new root key does not shorten it") {
 			t.Errorf("rotate: %v", err)
 		}
 	} else {
-		if err != nil || !follows.Before(until) {
-			t.Errorf("rotate: %v, %v", follows, err)
+		shown, showErr := as("Administrator").ServiceAccount(t.Context(), "lost")
+		if err != nil || showErr != nil || !shown.Rotating() || !shown.NextRollover().Equal(rotated.NextRollover()) || !shown.NextRollover().Before(until) ||
+			shown.KVNO != a.KVNO || !shown.PasswordSet.Equal(a.PasswordSet) {
+			t.Errorf("rotate: %v, then %v (%v, %v), before %v", rotated.NextRollover(), shown.NextRollover(), err, showErr, until)
 		}
-		until = follows
+		until = rotated.NextRollover()
 	}
 	// Both take the old password for five minutes after its end.
 	logOn(until.Add(-10*time.Minute), true)
 	logOn(until.Add(10*time.Minute), false)
 	if bytes.Equal(known("web1$").Reveal(), old.Reveal()) {
 		t.Error("the host that may read it still gets the old password")
+	}
+	if now, err := as("Administrator").ServiceAccount(t.Context(), "lost"); err != nil || now.Rotating() || now.NextRollover().Sub(until) < 29*24*time.Hour {
+		t.Errorf("after the rollover at %v the next is at %v, rotating %t: %v", until, now.NextRollover(), now.Rotating(), err)
 	}
 }
 

@@ -267,8 +267,7 @@ const rootKeyNotice = 10 * time.Minute
 
 // toldUntil is when the passwords come into force that hosts may have been told already and
 // that come from the root key id; zero at most times, and for all keys but the newest that
-// can be used then. Which accounts roll over then is not looked at: of those that a
-// controller of ours was told to rotate it cannot be seen.
+// can be used then. Which accounts roll over then is not looked at.
 func toldUntil(keys []RootKey, id dtyp.GUID, now time.Time) time.Time {
 	ends := firstUse(now)
 	if ends.Sub(now) > rootKeyNotice {

@@ -404,6 +404,20 @@ func (d *desk) accounts(ctx context.Context, f adproto.Filter, base string) ([]A
 // NextRollover is when the account's password in force ends; zero where that is not
 // known.
 func (a Account) NextRollover() time.Time {
+	if a.Rotating() {
+		return a.MSA.Ends
+	}
+	return a.fullTerm()
+}
+
+// Rotating reports whether the password in force ends before its interval does, because
+// a rotation was asked for. Only our own controller has that.
+func (a Account) Rotating() bool {
+	return a.MSA != nil && !a.MSA.Ends.IsZero() && a.MSA.Ends.Before(a.fullTerm())
+}
+
+// fullTerm is when the interval of the password in force ends.
+func (a Account) fullTerm() time.Time {
 	if a.MSA == nil || a.MSA.Interval == 0 {
 		return time.Time{}
 	}
@@ -576,11 +590,10 @@ func (e *RotateError) Hint() string {
 	return "wait until then (a new root key does not shorten it: gmsa kds add counts from the next rollover), or make a new account in its place at once: new SID, so every right that it had must be granted anew"
 }
 
-// Rotate has the controller make a new password for a gMSA with the next key cycle,
-// at the moment that it returns: our own controller takes pwdLastSet = 0 for that.
-// Others have no such thing: a [*RotateError].
-func (s *Session) Rotate(ctx context.Context, name string) (a Account, follows time.Time, err error) {
-	follows = firstUse(s.d.kerberos.Now().Add(rootKeyNotice))
+// Rotate has the controller make a new password for a gMSA with the next key cycle, at
+// the account's NextRollover: our own controller takes pwdLastSet = 0 for that. Others
+// have no such thing: a [*RotateError].
+func (s *Session) Rotate(ctx context.Context, name string) (a Account, err error) {
 	err = s.at(ctx, locate.GMSA, func(ctx context.Context, d *desk) (err error) {
 		if a, err = d.serviceAccount(ctx, name); err != nil {
 			return err
@@ -598,7 +611,7 @@ func (s *Session) Rotate(ctx context.Context, name string) (a Account, follows t
 		a, err = d.account(ctx, dn)
 		return stands(err, dn, "given a new password to come")
 	})
-	return a, follows, err
+	return a, err
 }
 
 // Findings say in words what keeps a managed service account from being used, such

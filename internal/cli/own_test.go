@@ -26,6 +26,12 @@ func TestOwnAdministration(t *testing.T) {
 	if after.NextRollover == nil || !after.NextRollover.Before(*before.NextRollover) {
 		t.Errorf("next rollover %v, then %v", before.NextRollover, after.NextRollover)
 	}
+	var shown serviceAccountView
+	a.json(&shown, "account", "show", "App")
+	if shown.NextRollover == nil || !shown.NextRollover.Equal(*after.NextRollover) || !shown.Rotating || shown.KVNO != before.KVNO || !shown.PasswordSet.Equal(*before.PasswordSet) {
+		t.Errorf("shown after the rotation: %+v", shown)
+	}
+	contains(t, a.run(0, "account", "show", "App").stdout, "(rotated before its time)")
 	contains(t, a.run(1, "kds", "remove", key.ID).stderr, "App$")
 	contains(t, a.run(0, "kds", "test", key.ID).stdout, "True")
 	contains(t, a.run(1, "account", "create", "app", "--outbound-only").stderr, "is taken")

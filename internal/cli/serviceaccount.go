@@ -35,22 +35,24 @@ type serviceAccountView struct {
 	EncTypes    string   `json:"kerberosEncryptionType"`
 	SPNs        []string `json:"servicePrincipalNames"`
 	// Interval is in days.
-	Interval     int          `json:"managedPasswordIntervalInDays,omitempty"`
-	KVNO         uint32       `json:"keyVersionNumber,omitempty"`
-	RootKey      string       `json:"rootKey,omitempty"`
-	PasswordSet  *time.Time   `json:"passwordLastSet,omitempty"`
-	NextRollover *time.Time   `json:"nextRollover,omitempty"`
-	Created      *time.Time   `json:"whenCreated,omitempty"`
-	Computer     string       `json:"hostComputer,omitempty"`
-	Readers      []readerView `json:"principalsAllowedToRetrieveManagedPassword,omitempty"`
-	Findings     []string     `json:"findings,omitempty"`
+	Interval     int        `json:"managedPasswordIntervalInDays,omitempty"`
+	KVNO         uint32     `json:"keyVersionNumber,omitempty"`
+	RootKey      string     `json:"rootKey,omitempty"`
+	PasswordSet  *time.Time `json:"passwordLastSet,omitempty"`
+	NextRollover *time.Time `json:"nextRollover,omitempty"`
+	// Rotating: the next rollover was brought forward.
+	Rotating bool         `json:"rotating,omitempty"`
+	Created  *time.Time   `json:"whenCreated,omitempty"`
+	Computer string       `json:"hostComputer,omitempty"`
+	Readers  []readerView `json:"principalsAllowedToRetrieveManagedPassword,omitempty"`
+	Findings []string     `json:"findings,omitempty"`
 }
 
 func viewServiceAccount(x ad.Account) serviceAccountView {
 	v := serviceAccountView{
 		objectView: viewObject(accountObject(x)), DNSHostName: x.DNSHostName, Description: x.Description, Enabled: !x.Control.Disabled(),
 		Control: uint32(x.Control), Flags: x.Control.String(), EncTypes: cmdlet.EncryptionText(x.EncTypes), SPNs: x.SPNs,
-		KVNO: x.KVNO, PasswordSet: jsonTime(x.PasswordSet), NextRollover: jsonTime(x.NextRollover()), Created: jsonTime(x.WhenCreated),
+		KVNO: x.KVNO, PasswordSet: jsonTime(x.PasswordSet), NextRollover: jsonTime(x.NextRollover()), Rotating: x.Rotating(), Created: jsonTime(x.WhenCreated),
 		Findings: x.Findings(),
 	}
 	if v.SPNs == nil {
@@ -104,6 +106,9 @@ func (v serviceAccountView) write(w io.Writer) error {
 	}
 	if v.NextRollover != nil {
 		rollover = when(*v.NextRollover)
+		if v.Rotating {
+			rollover += " (rotated before its time)"
+		}
 	}
 	if v.PasswordSet != nil {
 		set = when(*v.PasswordSet)
@@ -248,9 +253,10 @@ func (a *app) accountList() *cobra.Command {
 func (a *app) accountShow() *cobra.Command {
 	return a.command(verb{
 		use: "show NAME", short: "Show a managed service account", args: cobra.ExactArgs(1), complete: []completer{completeAccount},
-		long: `show prints an account with its password's age, its next change, the root key that
-makes it, and who may retrieve it, down to the hosts in groups. What is wrong with
-the account is marked with an exclamation mark.`,
+		long: `show prints an account with its password's age, its next change (and whether account
+rotate brought it forward), the root key that makes it, and who may retrieve it, down
+to the hosts in groups. What is wrong with the account is marked with an exclamation
+mark.`,
 		example: "  gmsa account show WebApp01\n  gmsa account show WebApp01 -o yaml",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
 			x, err := s.ServiceAccount(ctx, args[0])
@@ -437,12 +443,11 @@ controller can do that. Others cannot, and rotate says until when the password i
 good there, and what can be done.`,
 		example: "  gmsa account rotate WebApp01",
 		run: func(ctx context.Context, s *ad.Session, args []string) error {
-			x, follows, err := s.Rotate(ctx, args[0])
+			x, err := s.Rotate(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			v := viewServiceAccount(x)
-			v.NextRollover = jsonTime(follows)
 			return a.print(v, v.write)
 		},
 	})

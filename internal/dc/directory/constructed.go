@@ -170,6 +170,16 @@ func (s *session) accountState(o *object, a *schema.Attribute) ([][]byte, error)
 	}
 	now := dtyp.FiletimeOf(s.Now())
 	expiry := s.passwordExpiry(o, head)
+	p, _, err := s.period(o)
+	if err != nil {
+		return nil, err
+	}
+	if p != nil {
+		// Deviation: 3.1.1.4.5.36 has never for all machines. The end of a gMSA's
+		// password follows from its interval, but not where it was rotated before its
+		// time, and no other attribute tells an administrator.
+		expiry = p.End
+	}
 	if a.Name == "msDS-UserPasswordExpiryTimeComputed" {
 		return decimal(int64(expiry)), nil
 	}

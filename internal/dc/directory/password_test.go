@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,6 +130,9 @@ func TestRotate(t *testing.T) {
 		wait := start.Time().Sub(d.Clock.Now())
 		if err != nil || len(entries) != n+2 || wait < 10*time.Minute || wait > 10*time.Hour+10*time.Minute {
 			t.Errorf("%d entries, the last begins in %v: %v", len(entries), wait, err)
+		}
+		if got, want := d.shown(webapp, "msDS-UserPasswordExpiryTimeComputed"), []string{fmt.Sprint(int64(start))}; !slices.Equal(got, want) {
+			t.Errorf("the password in force ends at %s, want %s", got, want)
 		}
 		d.Clock.Advance(11 * time.Hour)
 	}
