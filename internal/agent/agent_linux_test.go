@@ -802,17 +802,36 @@ func TestPluginEvents(t *testing.T) {
 		t.Errorf("a plug-in that works: events %v, want 1 and 2 once", got)
 	}
 	r.Subject = &agentapi.CreateLeaseRequest_CredentialSpec{CredentialSpec: "bad"}
-	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_FAILED {
+	var told []string
+	_, err := g.client.CreateLease(t.Context(), r)
+	if told = append(told, fmt.Sprintf("%+v", err)); kindOf(err) != agentapi.Kind_KIND_FAILED {
 		t.Errorf("a plug-in that is not registered: %v", err)
 	}
-	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte("{")}
-	if _, err := g.client.CreateLease(t.Context(), r); kindOf(err) != agentapi.Kind_KIND_USAGE {
-		t.Errorf("a raw spec that is none: %v", err)
+	good := portable(credspec.SamplePluginGUID)
+	const input = `"contoso.com:gmsaccg:hunter2"`
+	none := []string{
+		"{", `{"hunter2`, good + "hunter2", portable("nonsense"),
+		strings.Replace(good, input, "["+input+"]", 1), strings.Replace(good, input, input[1:], 1),
 	}
-	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte(portable(credspec.SamplePluginGUID))}
-	g.create(t, r)
-	if got := g.events(t); fmt.Sprint(got) != "[1 2 4 3]" {
-		t.Errorf("events %v, want 4 and 3 behind 1 and 2", got)
+	for _, raw := range none {
+		r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte(raw)}
+		_, err := g.client.CreateLease(t.Context(), r)
+		if told = append(told, fmt.Sprintf("%+v", err)); kindOf(err) != agentapi.Kind_KIND_USAGE {
+			t.Errorf("a raw spec that is none, %s: %v", raw, err)
+		}
+	}
+	r.Subject = &agentapi.CreateLeaseRequest_RawCredentialSpec{RawCredentialSpec: []byte(good)}
+	created, err := g.client.CreateLease(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := g.client.Status(t.Context(), &agentapi.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told = append(told, created.String(), status.String())
+	if got := g.events(t); !slices.Equal(got, append([]event.ID{1, 2, 4}, slices.Repeat([]event.ID{3}, len(none))...)) {
+		t.Errorf("events %v, want 4 and then 3 for each that is none behind 1 and 2", got)
 	}
 	for _, name := range []string{"ccg.jsonl", "run/leases/journal"} {
 		if b, err := os.ReadFile(filepath.Join(g.base, name)); err != nil || strings.Contains(string(b), "hunter2") {
@@ -821,6 +840,11 @@ func TestPluginEvents(t *testing.T) {
 	}
 	if strings.Contains(g.log.String(), "hunter2") {
 		t.Error("the plug-in's input is in the log")
+	}
+	for _, answer := range told {
+		if strings.Contains(answer, "hunter2") {
+			t.Errorf("the plug-in's input is in the answer %s", answer)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -27,6 +29,7 @@ type sambaGuard struct {
 	cfg    agent.Config
 	client *agentapi.Client
 	stop   func() error
+	log    bytes.Buffer // complete when the agent has stopped
 }
 
 func startOnSamba(t *testing.T, dc *lab.DC) *sambaGuard {
@@ -87,10 +90,12 @@ event_log: {path: ` + base + `/ccg.jsonl, journal: false}
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { events.Close() })
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	return &sambaGuard{base: base, cfg: agent.Config{
+	g := &sambaGuard{base: base}
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &g.log), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	g.cfg = agent.Config{
 		Config: cfg, Identities: identity.New(identity.Options{Log: log, Now: now}), Events: events, Log: log, Now: now,
-	}}
+	}
+	return g
 }
 
 // start runs the agent until the test's end or stop.

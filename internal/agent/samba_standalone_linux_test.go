@@ -2,13 +2,18 @@ package agent_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/opengmsa/opengmsa/internal/ad"
 	"github.com/opengmsa/opengmsa/internal/adproto"
@@ -22,6 +27,7 @@ import (
 
 // A standalone account of this host: installed, leased, its password changed after 30
 // days by nobody but the account itself, also across a restart, and uninstalled.
+// security 16: the password that root hands over is not logged, journalled or echoed.
 func TestStandaloneAccounts(t *testing.T) {
 	t.Run("Samba", func(t *testing.T) { testStandalone(t, lab.Samba(t, lab.SambaConfig{Private: true, Clock: true})) })
 	t.Run("gmsa", func(t *testing.T) { testStandalone(t, lab.Own(t, lab.OwnConfig{Clock: true})) })
@@ -50,7 +56,9 @@ func testStandalone(t *testing.T, dc *lab.DC) {
 		}
 		return nil
 	})
-	if err := g.install(t, []byte(strings.Repeat("x\x00", 128))); err == nil {
+	wrong := []byte(strings.Repeat("x\x00", 128))
+	refusal := g.install(t, wrong)
+	if refusal == nil {
 		t.Error("a password that the domain does not accept is kept")
 	}
 	password, err := admin.GiveStandalonePassword(t.Context(), smsa)
@@ -99,6 +107,45 @@ func testStandalone(t *testing.T, dc *lab.DC) {
 		t.Error(err)
 	}
 	checkFiles(t, g, 0)
+	if err := g.stop(); err != nil {
+		t.Error(err)
+	}
+	told := map[string][]byte{"the answer": []byte(fmt.Sprintf("%+v", refusal)), "the agent's log": g.log.Bytes()}
+	for _, name := range []string{"ccg.jsonl", "run/leases/journal"} {
+		if told[name], err = os.ReadFile(filepath.Join(g.base, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if !bytes.Contains(told["the agent's log"], []byte(smsa)) {
+		t.Error("the agent's log is not what was looked at")
+	}
+	for where, text := range told {
+		for what, p := range map[string][]byte{"password": password.Reveal(), "refused password": wrong} {
+			if how := printedAs(text, p); how != "" {
+				t.Errorf("%s has the %s, in %s", where, what, how)
+			}
+		}
+	}
+}
+
+// printedAs says in which of the ways that programs print bytes a text has a part of a
+// password in UTF-16; empty for in none.
+func printedAs(text, password []byte) string {
+	const part = 24 // bytes, of which no text has as many by chance
+	p := password[:part]
+	var units []uint16
+	for i := 0; i < part; i += 2 {
+		units = append(units, binary.LittleEndian.Uint16(p[i:]))
+	}
+	for how, b := range map[string][]byte{
+		"bytes": p, "UTF-8": []byte(string(utf16.Decode(units))), "hexadecimal": []byte(hex.EncodeToString(p)),
+		"numbers": bytes.Trim(fmt.Append(nil, p), "[]"), "base64": []byte(base64.StdEncoding.EncodeToString(p)), "quotes": []byte(strings.Trim(strconv.Quote(string(p)), `"`)),
+	} {
+		if bytes.Contains(bytes.ToLower(text), bytes.ToLower(b)) {
+			return how
+		}
+	}
+	return ""
 }
 
 // testInterruptedChange leaves the files as a host does that dies while it changes the
