@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/opengmsa/opengmsa/internal/kcm"
 	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
 )
@@ -77,7 +79,10 @@ func primaryOf(dir string) (string, error) {
 }
 
 // openCache reads a cache and says where it was.
-func openCache(name string) (ccache.Cache, string, error) {
+func (a *app) openCache(name string) (ccache.Cache, string, error) {
+	if rest, ok := strings.CutPrefix(name, "KCM:"); ok {
+		return a.managedCache(rest)
+	}
 	path, err := cachePath(name)
 	if err != nil {
 		return ccache.Cache{}, "", err
@@ -96,6 +101,94 @@ func openCache(name string) (ccache.Cache, string, error) {
 		return ccache.Cache{}, path, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, path, nil
+}
+
+// managerSocket is where the host's cache manager listens: kcm_socket of a krb5.conf that
+// KRB5_CONFIG names, or of the system's.
+func (a *app) managerSocket() string {
+	paths := orElse(a.kerberosEnv("KRB5_CONFIG"), "/etc/krb5.conf")
+	for path := range strings.SplitSeq(paths, ":") {
+		b, err := readLimited(path, maxKrb5Conf)
+		if err != nil {
+			continue
+		}
+		if socket := libDefault(string(b), "kcm_socket"); socket != "" {
+			return socket
+		}
+	}
+	return kcm.DefaultSocket
+}
+
+// dialManager connects to the host's cache manager.
+func (a *app) dialManager() (*kcm.Client, error) {
+	socket := a.managerSocket()
+	c, err := kcm.Dial(context.Background(), socket) // which bounds itself
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, failure(NotFound, err).hint("no cache manager listens at %s: start sssd-kcm, or in a container mount its socket", socket)
+	}
+	return c, err
+}
+
+// managedCache reads a cache of the manager: the one of the name, or the user's default.
+func (a *app) managedCache(name string) (ccache.Cache, string, error) {
+	where := "KCM:" + name
+	c, err := a.dialManager()
+	if err != nil {
+		return ccache.Cache{}, where, err
+	}
+	defer func() { _ = c.Close() }()
+	if name == "" {
+		if name, err = c.Default(); err != nil {
+			return ccache.Cache{}, where, err
+		}
+		where = "KCM:" + name
+	}
+	b, err := c.Read(name)
+	if errors.Is(err, kcm.ErrNotFound) {
+		return ccache.Cache{}, where, failure(NotFound, fmt.Errorf("there is no credential cache %s", where)).
+			hint("gmsa klist --all lists the caches that there are")
+	}
+	if err != nil {
+		return ccache.Cache{}, where, err
+	}
+	parsed, err := ccache.Parse(b)
+	if err != nil {
+		return ccache.Cache{}, where, fmt.Errorf("%s: %w", where, err)
+	}
+	return parsed, where, nil
+}
+
+// cacheNames are the names of all caches of the collection that a name is one of: a
+// manager's, or a directory's. Other names are those of themselves.
+func (a *app) cacheNames(name string) ([]string, error) {
+	kind, rest, _ := strings.Cut(name, ":")
+	var names []string
+	switch kind {
+	case "KCM":
+		c, err := a.dialManager()
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = c.Close() }()
+		list, err := c.Names()
+		for _, n := range list {
+			names = append(names, "KCM:"+n)
+		}
+		return names, err
+	case "DIR":
+		dir := rest
+		if file, isFile := strings.CutPrefix(rest, ":"); isFile {
+			dir = filepath.Dir(file)
+		}
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), "tkt") {
+				names = append(names, "DIR::"+filepath.Join(dir, e.Name()))
+			}
+		}
+		return names, err
+	}
+	return []string{name}, nil
 }
 
 // readLimited reads a whole file of at most limit bytes.

@@ -203,7 +203,7 @@ func (a *app) visit(ctx context.Context, o visitOptions, site string) error {
 
 // siteTicket is a ticket that the cache has, else a new one.
 func (a *app) siteTicket(ctx context.Context, o *domainOptions, server krb5.PrincipalName) (krb5.Credential, error) {
-	cache, _, err := openCache(a.cacheName(o.ccache))
+	cache, _, err := a.openCache(a.cacheName(o.ccache))
 	if err != nil {
 		return krb5.Credential{}, err
 	}

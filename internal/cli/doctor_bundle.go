@@ -56,7 +56,7 @@ func (a *app) writeBundle(ctx context.Context, o doctorOptions, x *examination, 
 		g.spec(fmt.Sprintf("specs/%d-%s", i+1, filepath.Base(f.Path)), f)
 	}
 	g.keytab(x)
-	g.cache(a.cacheName(o.ccache))
+	g.cache(a, a.cacheName(o.ccache))
 	g.events(x.agent.EventLog.Path)
 	a.addAgentState(ctx, g, x)
 	return writeWhole(o.bundle, func(w io.Writer) error { return b.Write(w, a.env.Now()) })
@@ -244,8 +244,8 @@ func (g *gatherer) keytab(x *examination) {
 }
 
 // cache lists the caller's tickets, without their keys.
-func (g *gatherer) cache(name string) {
-	cache, path, err := openCache(name)
+func (g *gatherer) cache(a *app, name string) {
+	cache, path, err := a.openCache(name)
 	if err != nil {
 		return
 	}

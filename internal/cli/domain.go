@@ -110,7 +110,7 @@ func (a *app) credentials(o *domainOptions) (credentials, error) {
 
 // fromCache is the ticket-granting ticket of a credential cache.
 func (a *app) fromCache(name string) (credentials, error) {
-	cache, path, err := openCache(name)
+	cache, path, err := a.openCache(name)
 	if err != nil {
 		return credentials{}, err
 	}

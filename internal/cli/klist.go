@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/opengmsa/opengmsa/internal/agentapi"
 	"github.com/opengmsa/opengmsa/internal/lease"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/ccache"
@@ -47,31 +49,98 @@ type skippedView struct {
 }
 
 func (a *app) klist() *cobra.Command {
-	var cache string
+	var cache, leaseID string
+	var all bool
 	c := &cobra.Command{
 		Use:   "klist",
 		Short: "List the tickets of a credential cache",
 		Long: `klist prints the tickets of the caller's credential cache in the words of
-Windows' klist. The cache is that of --ccache, of KRB5CCNAME (FILE or DIR), or
-/tmp/krb5cc_UID. The LogonId is the user's id, there being no other.`,
+Windows' klist. The cache is that of --ccache, of KRB5CCNAME (FILE, DIR, or KCM: of
+sssd-kcm or Heimdal's kcm, at kcm_socket of krb5.conf), or /tmp/krb5cc_UID; with --lease
+that of a lease of the agent. --all prints all caches of the directory or manager. The
+LogonId is the user's id, there being no other.`,
 		Example: `  gmsa klist
   gmsa klist get krbtgt
+  gmsa klist --ccache KCM: --all
+  gmsa klist --lease 5f0c0f6e2b7a4c1d9e8f7a6b5c4d3e2f
   gmsa klist --ccache /run/gmsa/ccache -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cache, path, err := openCache(a.cacheName(cache))
+		RunE: func(c *cobra.Command, _ []string) error {
+			name := a.cacheName(cache)
+			if leaseID != "" {
+				var err error
+				if name, err = a.leaseCache(c.Context(), leaseID); err != nil {
+					return err
+				}
+			}
+			if all {
+				return a.klistAll(name)
+			}
+			list, err := a.klistOf(name)
 			if err != nil {
 				return err
 			}
-			list := a.ticketsOf(cache)
-			list.Cache = path
 			return a.print(list, list.write)
 		},
 	}
 	c.AddCommand(a.klistGet())
 	c.Flags().StringVar(&cache, "ccache", "", "the credential cache (default: KRB5CCNAME)")
+	c.Flags().StringVar(&leaseID, "lease", "", "the cache of this lease of the agent")
+	c.Flags().BoolVar(&all, "all", false, "all caches of the directory or manager; with -o json a list")
+	c.MarkFlagsMutuallyExclusive("ccache", "lease")
+	_ = c.RegisterFlagCompletionFunc("lease", a.completeLease)
 	a.addOutputFlag(c)
 	return c
+}
+
+// leaseCache is the credential cache of a lease's primary account.
+func (a *app) leaseCache(ctx context.Context, id string) (name string, err error) {
+	err = a.withAgent(ctx, func(ctx context.Context, client *agentapi.Client) error {
+		l, err := client.GetLease(ctx, &agentapi.GetLeaseRequest{Id: id})
+		name = l.GetEnvironment()["KRB5CCNAME"]
+		return err
+	})
+	return name, err
+}
+
+// klistOf lists the tickets of one cache.
+func (a *app) klistOf(name string) (ticketList, error) {
+	cache, path, err := a.openCache(name)
+	if err != nil {
+		return ticketList{}, err
+	}
+	list := a.ticketsOf(cache)
+	list.Cache = path
+	return list, nil
+}
+
+// klistAll prints all caches of a collection. One that cannot be read is told of, and does
+// not hide the others.
+func (a *app) klistAll(name string) error {
+	names, err := a.cacheNames(name)
+	if err != nil {
+		return err
+	}
+	lists := []ticketList{}
+	for _, n := range names {
+		list, err := a.klistOf(n)
+		if err != nil {
+			a.warn(err.Error())
+			continue
+		}
+		lists = append(lists, list)
+	}
+	return a.print(lists, func(w io.Writer) error {
+		for _, l := range lists {
+			if _, err := fmt.Fprintf(w, "\nCredential cache: %s, of %s\n", printable(l.Cache), printable(l.Client)); err != nil {
+				return err
+			}
+			if err := l.write(w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // ticketsOf lists the tickets of a cache in its order.

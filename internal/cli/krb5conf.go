@@ -52,3 +52,19 @@ func controllerOf(kdc string) string {
 	}
 	return host
 }
+
+// libDefault is a relation of the section libdefaults of a krb5.conf, in the plain form
+// that kdcsOf reads; empty where it has none.
+func libDefault(conf, name string) string {
+	section := ""
+	for line := range strings.Lines(conf) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = strings.Trim(line, "[]")
+		}
+		if key, value, ok := strings.Cut(line, "="); ok && section == "libdefaults" && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

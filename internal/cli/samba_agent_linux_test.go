@@ -110,6 +110,7 @@ Cached Tickets: \(2\)
 	}{
 		{[]string{"lease", "list"}, id},
 		{[]string{"lease", "show", id}, "until removed"},
+		{[]string{"klist", "--lease", id}, "Cached Tickets: (1)"},
 		{[]string{"agent", "status"}, "ready"},
 		{[]string{"agent", "reload"}, ""},
 		{[]string{"lease", "remove", id}, ""},

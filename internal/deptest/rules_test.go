@@ -17,7 +17,7 @@ var layers = []struct {
 	{"ground", []string{"secret", "dtyp"}},
 	{"codecs", []string{"secdesc", "gkdi", "managedpassword", "credspec", "krb5/..."}},
 	{"what client and controller both speak", []string{"internal/adproto/..."}},
-	{"which controller; leases and events as values and files; the process itself", []string{"internal/locate/...", "internal/lease/...", "internal/event/...", "internal/harden"}},
+	{"which controller; leases and events as values and files; the process itself", []string{"internal/locate/...", "internal/lease/...", "internal/event/...", "internal/harden", "internal/kcm"}},
 	{"what codes mean", []string{"internal/explain"}},
 	{"exchanges with a controller", []string{"internal/kclient/..."}},
 	{"protected LDAP", []string{"internal/ldapc/..."}},
