@@ -267,7 +267,7 @@ const rootKeyNotice = 10 * time.Minute
 
 // toldUntil is when the passwords come into force that hosts may have been told already and
 // that come from the root key id; zero at most times, and for all keys but the newest that
-// can be used then. Which accounts roll over then is not looked at.
+// can be used then.
 func toldUntil(keys []RootKey, id dtyp.GUID, now time.Time) time.Time {
 	ends := firstUse(now)
 	if ends.Sub(now) > rootKeyNotice {
@@ -349,8 +349,9 @@ func (d *desk) rootKeyInUse(ctx context.Context, id dtyp.GUID) (RootKeyInUseErro
 	}
 	accounts, whole, err := d.gmsas(ctx)
 	e := RootKeyInUseError{ID: id, Dependents: dependents(accounts, id), Whole: whole}
-	if len(accounts) > 0 {
-		e.Told = toldUntil(keys, id, d.s.d.kerberos.Now())
+	now := d.s.d.kerberos.Now()
+	if slices.ContainsFunc(accounts, func(a Account) bool { return !a.NextRollover().After(now.Add(rootKeyNotice)) }) {
+		e.Told = toldUntil(keys, id, now)
 	}
 	return e, err
 }

@@ -310,8 +310,8 @@ func (a *app) kdsRemove() *cobra.Command {
 		use: "remove KEY-ID", short: "Remove a root key that no account needs", args: cobra.ExactArgs(1), complete: []completer{completeRootKey},
 		long: `remove deletes a root key. It refuses while the current or previous password of an
 account comes from the key, and says which: without its key an account cannot be
-used until its next rollover. In the ten minutes before passwords can roll over it
-refuses for the key that the next come from, because hosts may have been told them.`,
+used until its next rollover. In the ten minutes before an account rolls over it refuses
+for the key that the next password comes from, which hosts may have been told.`,
 		example: "  gmsa kds remove 46e3ccfa-2eb4-4a3b-9a79-9e0a2c1dd1b3",
 		flags: func(c *cobra.Command) {
 			c.Flags().BoolVar(&force, "force", false, "remove it although accounts stop working")
