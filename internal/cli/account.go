@@ -59,7 +59,7 @@ right to reset it. From then on the agent keeps the password, and changes it eve
 		Example: `  gmsa account install webapp01
   gmsa account install webapp01 --service nginx.service
   gmsa account install webapp01 --service apache2 --user www-data --keytab --on-rotate reload-apache
-  gmsa account install service-smsa -U Administrator`,
+  gmsa account install service-smsa -U Administrator@contoso.com`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if (len(args) == 1) == (o.credspec != "") || len(args) > 1 {
 				return errors.New("want an account or --credspec, one of the two")

@@ -132,8 +132,16 @@ func startFakeAgent(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: fakeagent SOCKET")
 	}
-	l, err := net.Listen("unix", ts.MkAbs(args[0]))
+	stop, err := serveFakeAgent(ts.MkAbs(args[0]))
 	ts.Check(err)
+	ts.Defer(stop)
+}
+
+func serveFakeAgent(socket string) (stop func(), err error) {
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
 	server := grpc.NewServer()
 	agentapi.RegisterAgentServer(server, &fakeAgent{})
 	done := make(chan struct{})
@@ -141,5 +149,5 @@ func startFakeAgent(ts *testscript.TestScript, neg bool, args []string) {
 		defer close(done)
 		_ = server.Serve(l)
 	}()
-	ts.Defer(func() { server.Stop(); <-done })
+	return func() { server.Stop(); <-done }, nil
 }
