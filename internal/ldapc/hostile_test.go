@@ -118,12 +118,17 @@ func bindRound(conn net.Conn) (int64, []byte) {
 	return p.Children[0].Value.(int64), p.Children[1].Children[2].Children[1].ByteValue
 }
 
-// accept plays the server of a GSSAPI bind up to the established context.
-func (s service) accept(t *testing.T, conn net.Conn, spnego bool) *gss.Context {
-	a, err := gss.NewAcceptor(gss.AcceptorConfig{
+// acceptor has the service's key.
+func (s service) acceptor() (*gss.Acceptor, error) {
+	return gss.NewAcceptor(gss.AcceptorConfig{
 		Keys: func(krb5.Principal, uint32, crypto.EType) []*crypto.Key { return []*crypto.Key{s.key} },
 		Now:  time.Now, Rand: rand.Reader,
 	})
+}
+
+// accept plays the server of a GSSAPI bind up to the established context.
+func (s service) accept(t *testing.T, conn net.Conn, spnego bool) *gss.Context {
+	a, err := s.acceptor()
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -191,6 +196,85 @@ func TestStartTLSIsNotSteppedAroundNorInjectedInto(t *testing.T) {
 			t.Errorf("%s: the password was sent", name)
 		}
 	}
+}
+
+// TestNothingIsAskedOfWhoHasNotProvedToBeTheController: an impostor, who does not have the
+// service's key, is sent the ticket and nothing after it, also where TLS is around.
+// security 12: nothing is read before mutual authentication.
+func TestNothingIsAskedOfWhoHasNotProvedToBeTheController(t *testing.T) {
+	cert, pool := certificate(t, "dc.d", time.Now().Add(time.Hour))
+	for name, answer := range map[string]func(id int64, token []byte, spnego bool) []byte{
+		"success without a proof": func(id int64, _ []byte, _ bool) []byte {
+			return result(id, ldap.ApplicationBindResponse, 0, nil)
+		},
+		"success with nothing": func(id int64, _ []byte, _ bool) []byte {
+			return result(id, ldap.ApplicationBindResponse, 0, []byte{})
+		},
+		"our own token": func(id int64, token []byte, _ bool) []byte {
+			return result(id, ldap.ApplicationBindResponse, 0, token)
+		},
+		"the proof of another exchange": func(id int64, _ []byte, spnego bool) []byte {
+			return result(id, ldap.ApplicationBindResponse, 0, anotherProof(t, spnego))
+		},
+		"a layer before the proof": func(id int64, _ []byte, _ bool) []byte {
+			offer := adproto.SASLNegotiation{Layers: adproto.SASLNone | adproto.SASLPrivacy, MaxBuffer: 1 << 16}.Append(nil)
+			return result(id, ldap.ApplicationBindResponse, ldap.LDAPResultSaslBindInProgress, offer)
+		},
+	} {
+		for _, mechanism := range []Mechanism{SPNEGO, GSSAPI} {
+			for _, protection := range []Protection{Sealed, LDAPS} {
+				s := newService(t)
+				var after []byte
+				conn, wait := hostile(t, func(conn net.Conn) {
+					if protection == LDAPS {
+						conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+					}
+					id, token := bindRound(conn)
+					if len(token) == 0 {
+						t.Errorf("%s, %v, %v: no bind", name, mechanism, protection)
+					}
+					_, _ = conn.Write(answer(id, token, mechanism == SPNEGO))
+					after, _ = io.ReadAll(conn)
+				})
+				cfg := config(&s)
+				cfg.Mechanism, cfg.Protection, cfg.RootCAs = mechanism, protection, pool
+				if c, err := Open(t.Context(), conn, cfg); err == nil {
+					_ = c.Close()
+					t.Errorf("%s, %v, %v: the impostor is believed", name, mechanism, protection)
+				}
+				if wait(); len(after) > 0 {
+					t.Errorf("%s, %v, %v: is sent %d bytes more", name, mechanism, protection, len(after))
+				}
+			}
+		}
+	}
+}
+
+// anotherProof is what a service that has its key answers to another client's token.
+func anotherProof(t *testing.T, spnego bool) []byte {
+	s := newService(t)
+	mech, err := gss.NewInitiator(gss.InitiatorConfig{Credential: s.cred, Flags: gss.DefaultFlags, Now: time.Now, Rand: rand.Reader})
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	a, err := s.acceptor()
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	init, step := initiator(mech), a.Step
+	if spnego {
+		init, step = gss.NewSPNEGOInitiator(mech), gss.NewSPNEGOAcceptor(a).Step
+	}
+	token, _, err := init.Step(nil)
+	if err == nil {
+		token, _, err = step(token)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return token
 }
 
 // security 13: no step from sealed to plain.
