@@ -5,12 +5,15 @@ import (
 	"debug/elf"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/opengmsa/opengmsa/internal/hookapi"
 	"github.com/opengmsa/opengmsa/internal/lab"
 )
 
@@ -66,5 +69,57 @@ func TestTheHookExecutesNothing(t *testing.T) {
 				t.Errorf("it calls:\n%s", calls)
 			}
 		})
+	}
+}
+
+// security 16: what an engine hands to a container, the hook neither passes on to the
+// agent nor prints, although it reads the file that has it.
+func TestTheHookTellsNoSecrets(t *testing.T) {
+	lab.Need(t, "users", "runc", "true")
+	const key = "wJalrXUtnFEMI"
+	bundle := lab.Container{Programs: []string{"true"}, Args: []string{"true", "--password", key}, Env: []string{"AWS_SECRET_ACCESS_KEY=" + key}}.Bundle(t)
+	state, err := json.Marshal(map[string]any{"id": "x", "pid": os.Getpid(), "bundle": bundle, "annotations": map[string]string{"password": key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config, err := os.ReadFile(filepath.Join(bundle, "config.json")); err != nil || strings.Count(string(config), key) != 2 {
+		t.Fatalf("%v, or the bundle has not the secret", err)
+	}
+	socket := filepath.Join(t.TempDir(), "hook.sock")
+	l, err := net.ListenUnix(hookapi.Network, &net.UnixAddr{Name: socket, Net: hookapi.Network})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heard := make(chan string, 1)
+	go func() {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			heard <- err.Error()
+			return
+		}
+		defer conn.Close()
+		var request json.RawMessage
+		files, err := hookapi.Receive(conn, &request)
+		for _, f := range files {
+			err = errors.Join(err, f.Close())
+		}
+		heard <- fmt.Sprint(string(request), errors.Join(err, hookapi.Send(conn, hookapi.Reply{Failure: &hookapi.Failure{Message: "not today"}})))
+	}()
+	cmd := exec.CommandContext(t.Context(), lab.BuildHook(t), "createRuntime", "--spec", "web", "--socket", socket)
+	cmd.Stdin, cmd.Env = bytes.NewReader(state), []string{"AWS_SECRET_ACCESS_KEY=" + key}
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "not today") {
+		t.Errorf("%v: %s", err, out)
+	}
+	_ = l.Close()
+	request := <-heard
+	if !strings.Contains(request, `"credentialSpec":"web"`) {
+		t.Errorf("the agent heard %s", request)
+	}
+	for who, text := range map[string]string{"the agent": request, "the runtime": string(out)} {
+		if strings.Contains(text, key) {
+			t.Errorf("%s is told the container's secret: %s", who, text)
+		}
 	}
 }
