@@ -19,6 +19,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/doctor/audit"
 	"github.com/opengmsa/opengmsa/internal/event"
 	"github.com/opengmsa/opengmsa/internal/explain"
+	"github.com/opengmsa/opengmsa/internal/lint"
 )
 
 // jsonAnswer is what commands print with -o json: an object of the view, or a list of them.
@@ -43,6 +44,7 @@ func jsonAnswers() []jsonAnswer {
 		{"verify, nltest", verification{}}, {"klist, klist get", ticketList{}}, {"*a ticket of klist*", ticketView{}},
 		{"events", event.Event{}}, {"doctor", doctor.Report{}}, {"*a result of doctor*", doctor.Result{}},
 		{"audit", audit.Report{}}, {"*an account of audit*", audit.Account{}}, {"*a finding of audit*", audit.Finding{}}, {"version", versionInfo{}}, {"explain", explain.Entry{}},
+		{"lint", lint.Report{}}, {"*a finding of lint*", lint.Finding{}}, {"*a file of lint*", lint.Checked{}},
 		{"agent status", &agentapi.StatusResponse{}}, {"agent check-config", []string{"config", "valid"}},
 		{"lease create, lease show", &agentapi.Lease{}}, {"lease list", &agentapi.ListLeasesResponse{}}, {"*an account of the agent*", &agentapi.Account{}},
 		{"runtime status", engine.State{}}, {"demo", demo.Report{}},

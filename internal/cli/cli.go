@@ -116,6 +116,7 @@ Exit codes:
 		a.doctor(),
 		a.explain(),
 		a.audit(),
+		a.lint(),
 		a.verify(),
 		a.nltest(),
 		a.klist(),

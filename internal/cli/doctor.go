@@ -17,6 +17,7 @@ import (
 	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/agent/config"
 	"github.com/opengmsa/opengmsa/internal/doctor"
+	"github.com/opengmsa/opengmsa/internal/lint"
 )
 
 // doctorOptions are the flags of gmsa doctor.
@@ -29,7 +30,7 @@ type doctorOptions struct {
 	hostAccount        string
 	ca                 string
 	from               string
-	windows            doctor.WindowsRun
+	windows            lint.Windows
 	isolation          string
 	timeout            time.Duration
 	details            bool
@@ -88,7 +89,7 @@ func (a *app) doctor() *cobra.Command {
 	f.StringVar(&o.hostAccount, "host-account", "", "the computer that is to retrieve the password (default: this one)")
 	f.StringVar(&o.ca, "ca", "", "certificates in PEM that sign the controllers' (default: the agent's, else the system's); TLS must be in order then")
 	f.StringVar(&o.from, "from", "", "look from a host, container or desk (default: found out)")
-	f.StringVar(&o.windows.Version, "windows", "", "version of a Windows container host: "+strings.Join(doctor.WindowsVersions(), ", "))
+	f.StringVar(&o.windows.Version, "windows", "", "version of a Windows container host: "+strings.Join(lint.WindowsVersions(), ", "))
 	f.StringSliceVar(&o.windows.Hostnames, "hostname", nil, "with --windows: --hostname of each container that runs at the same time")
 	f.StringVar(&o.isolation, "isolation", "", "with --windows: process or hyperv")
 	f.StringVar(&o.windows.User, "container-user", "", "with --windows: whom the application runs as")
@@ -256,7 +257,7 @@ func (a *app) examination(ctx context.Context, o doctorOptions) (*examination, e
 	return x, a.addLease(ctx, x, o)
 }
 
-func checkWindows(w *doctor.WindowsRun, o doctorOptions) error {
+func checkWindows(w *lint.Windows, o doctorOptions) error {
 	switch o.isolation {
 	case "", "process", "hyperv":
 		w.HyperV = o.isolation == "hyperv"
@@ -266,8 +267,8 @@ func checkWindows(w *doctor.WindowsRun, o doctorOptions) error {
 	if w.Version == "" && (o.isolation != "" || len(w.Hostnames) > 0 || w.User != "") {
 		return failure(Usage, errors.New("the options of a Windows container need --windows VERSION"))
 	}
-	if w.Version != "" && !slices.Contains(doctor.WindowsVersions(), w.Version) {
-		return failure(Usage, fmt.Errorf("--windows %s: want one of %s", w.Version, strings.Join(doctor.WindowsVersions(), ", ")))
+	if w.Version != "" && !slices.Contains(lint.WindowsVersions(), w.Version) {
+		return failure(Usage, fmt.Errorf("--windows %s: want one of %s", w.Version, strings.Join(lint.WindowsVersions(), ", ")))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/opengmsa/opengmsa/internal/doctor"
+	"github.com/opengmsa/opengmsa/internal/lint"
 )
 
 // guidance is one line of testdata/seeds/guidance.txt.
@@ -52,6 +53,10 @@ func TestGuidanceNamesChecksAndFaults(t *testing.T) {
 		tests.Write(b)
 	}
 	for _, g := range readGuidance(t) {
+		if strings.HasPrefix(g.checks, "lint:") {
+			checkLintGuidance(t, g)
+			continue
+		}
 		for id := range strings.FieldsSeq(g.checks) {
 			if !slices.Contains(known, id) {
 				t.Errorf("%s: there is no check %s", g.line, id)
@@ -63,10 +68,32 @@ func TestGuidanceNamesChecksAndFaults(t *testing.T) {
 	}
 }
 
+// checkLintGuidance wants the case of gmsa lint that a line names to find something by one of
+// the rules that it names.
+func checkLintGuidance(t *testing.T, g guidance) {
+	t.Helper()
+	b, err := os.ReadFile("../lint/testdata/cases/" + g.fault + ".txtar")
+	if err != nil {
+		t.Errorf("%s: %v", g.line, err)
+	}
+	_, want, _ := strings.Cut(string(b), "-- want --\n")
+	found := false
+	for id := range strings.FieldsSeq(g.checks) {
+		rule := strings.TrimPrefix(id, "lint:")
+		if !slices.ContainsFunc(lint.Rules(), func(r lint.Rule) bool { return r.Name == rule }) {
+			t.Errorf("%s: there is no rule %s", g.line, id)
+		}
+		found = found || strings.Contains(want, "["+rule+" ")
+	}
+	if !found {
+		t.Errorf("%s: the case %q finds nothing by %s", g.line, g.fault, g.checks)
+	}
+}
+
 // guidanceTable is the part of docs/coverage.md about what the documents advise.
 func guidanceTable(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("\n# What the guides advise, and what looks after it\n\nThe checks are those of `gmsa doctor`; the test is the fault of internal/doctor that has the check\nfail, or the healthy case.\n")
+	b.WriteString("\n# What the guides advise, and what looks after it\n\nThe checks are those of `gmsa doctor`; the test is the fault of internal/doctor that has the check\nfail, or the healthy case. Those with lint: are rules of `gmsa lint`, and the test is the case of\ninternal/lint/testdata/cases.\n")
 	document := byte(0)
 	for _, g := range readGuidance(t) {
 		if g.line[0] != document {

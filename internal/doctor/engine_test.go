@@ -111,35 +111,6 @@ func TestACheckThatRestsOnALaterOneIsAFaultOfOurs(t *testing.T) {
 	plan([]Check{{ID: "a", Of: OfDomain, Needs: []string{"b"}}, {ID: "b", Of: OfDomain}}, map[Scope][]*Facts{OfDomain: {{}}})
 }
 
-func TestWindowsRules(t *testing.T) {
-	for name, c := range map[string]struct {
-		run  WindowsRun
-		want string // empty: nothing is wrong
-	}{
-		"the account's name on 1803":   {WindowsRun{Version: "1803", Hostnames: []string{"WebApp01"}}, ""},
-		"its DNS name on 1803":         {WindowsRun{Version: "1803", Hostnames: []string{"webapp01.contoso.com"}}, "must be that of the account"},
-		"any name on 2019":             {WindowsRun{Version: "2019", Hostnames: []string{"shop"}}, ""},
-		"two names on 2019":            {WindowsRun{Version: "2019", Hostnames: []string{"webapp01", "webapp02"}}, ""},
-		"one name twice on 2025":       {WindowsRun{Version: "2025", Hostnames: []string{"shop", "Shop"}}, "two containers have the host name shop"},
-		"two containers without names": {WindowsRun{Version: "2022", Hostnames: []string{"", ""}}, ""},
-		"Hyper-V on 1803":              {WindowsRun{Version: "1803", HyperV: true}, "hangs or fails"},
-		"Hyper-V on 2016":              {WindowsRun{Version: "2016", HyperV: true}, ""},
-		"Hyper-V on 1809":              {WindowsRun{Version: "1809", HyperV: true}, ""},
-		"Network Service on 1709":      {WindowsRun{Version: "1709", User: `NT AUTHORITY\Network Service`}, ""},
-		"Network Service on 2016":      {WindowsRun{Version: "2016", User: `NT AUTHORITY\Network Service`}, "since Windows Server 1709"},
-		"SYSTEM":                       {WindowsRun{Version: "2022", User: `NT AUTHORITY\SYSTEM`}, ""},
-		"ContainerAdministrator":       {WindowsRun{Version: "2022", User: "ContainerAdministrator"}, "only the system and Network Service"},
-	} {
-		findings := c.run.Judge(`CONTOSO\webapp01$`)
-		switch w := worst(findings); {
-		case c.want == "" && w != OK:
-			t.Errorf("%s: %+v", name, findings)
-		case c.want != "" && (w != Error || !strings.Contains(findings[0].Problem, c.want) || len(findings[0].Remedies) == 0):
-			t.Errorf("%s: %+v, want %q", name, findings, c.want)
-		}
-	}
-}
-
 // Programs read the report: its fields are only ever added to.
 func TestTheFieldsOfTheReportAreStable(t *testing.T) {
 	r := Report{Host: "web1", Version: "v1", Time: time.Unix(0, 0).UTC(), Domain: "contoso.com", Seen: SeenHost, Results: []Result{

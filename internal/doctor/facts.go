@@ -8,6 +8,7 @@ import (
 
 	"github.com/opengmsa/opengmsa/credspec"
 	"github.com/opengmsa/opengmsa/internal/ad"
+	"github.com/opengmsa/opengmsa/internal/lint"
 	"github.com/opengmsa/opengmsa/internal/locate"
 	"github.com/opengmsa/opengmsa/krb5"
 	"github.com/opengmsa/opengmsa/krb5/crypto"
@@ -48,7 +49,7 @@ type Config struct {
 	// Lease is the lease of a workload to look at; nil for none.
 	Lease *Lease
 	// Windows is how a Windows container is to be run; the zero value looks at nothing.
-	Windows WindowsRun
+	Windows lint.Windows
 	// Seen says from where: host, container or desk.
 	Seen string
 	// Now is the clock; nil means [time.Now].

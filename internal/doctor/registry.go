@@ -3,11 +3,13 @@ package doctor
 import (
 	"fmt"
 	"time"
+
+	"github.com/opengmsa/opengmsa/internal/lint"
 )
 
 // Checks are all checks, each after those that it rests on.
 func Checks() []Check {
-	return checksFor(Config{Host: &Host{Keytab: "/etc/krb5.keytab"}, Agent: noAgent{}, Windows: WindowsRun{Version: "2019"}, Lease: &Lease{}})
+	return checksFor(Config{Host: &Host{Keytab: "/etc/krb5.keytab"}, Agent: noAgent{}, Windows: lint.Windows{Version: "2019"}, Lease: &Lease{}})
 }
 
 // noAgent stands for an agent in a list of all checks. It is never asked.

@@ -225,7 +225,7 @@ var libraryCodes = map[uint32]libraryCode{
 	}},
 	195: {"KRB5_FCC_NOFILE", advice{
 		meaning: "there is no credential cache", cause: "the container has no lease, or KRB5CCNAME was set to something else in its image",
-		next: []string{"echo $KRB5CCNAME", "gmsa lease list"},
+		next: []string{"echo $KRB5CCNAME", "gmsa lease list", "gmsa lint Dockerfile"},
 	}},
 	210: {"KRB5_PREAUTH_FAILED", advice{
 		meaning: "no kind of pre-authentication worked", cause: "the keytab has no key of a type that the KDC takes",
