@@ -203,22 +203,13 @@ func TestStartTLSIsNotSteppedAroundNorInjectedInto(t *testing.T) {
 // security 12: nothing is read before mutual authentication.
 func TestNothingIsAskedOfWhoHasNotProvedToBeTheController(t *testing.T) {
 	cert, pool := certificate(t, "dc.d", time.Now().Add(time.Hour))
-	for name, answer := range map[string]func(id int64, token []byte, spnego bool) []byte{
-		"success without a proof": func(id int64, _ []byte, _ bool) []byte {
-			return result(id, ldap.ApplicationBindResponse, 0, nil)
-		},
-		"success with nothing": func(id int64, _ []byte, _ bool) []byte {
-			return result(id, ldap.ApplicationBindResponse, 0, []byte{})
-		},
-		"our own token": func(id int64, token []byte, _ bool) []byte {
-			return result(id, ldap.ApplicationBindResponse, 0, token)
-		},
-		"the proof of another exchange": func(id int64, _ []byte, spnego bool) []byte {
-			return result(id, ldap.ApplicationBindResponse, 0, anotherProof(t, spnego))
-		},
-		"a layer before the proof": func(id int64, _ []byte, _ bool) []byte {
-			offer := adproto.SASLNegotiation{Layers: adproto.SASLNone | adproto.SASLPrivacy, MaxBuffer: 1 << 16}.Append(nil)
-			return result(id, ldap.ApplicationBindResponse, ldap.LDAPResultSaslBindInProgress, offer)
+	for name, proof := range map[string]func(token []byte, spnego bool) []byte{
+		"no proof":                      func([]byte, bool) []byte { return nil },
+		"nothing for a proof":           func([]byte, bool) []byte { return []byte{} },
+		"our own token":                 func(token []byte, _ bool) []byte { return token },
+		"the proof of another exchange": func(_ []byte, spnego bool) []byte { return anotherProof(t, spnego) },
+		"a layer before the proof": func([]byte, bool) []byte {
+			return adproto.SASLNegotiation{Layers: adproto.SASLNone | adproto.SASLPrivacy, MaxBuffer: 1 << 16}.Append(nil)
 		},
 	} {
 		for _, mechanism := range []Mechanism{SPNEGO, GSSAPI} {
@@ -233,7 +224,11 @@ func TestNothingIsAskedOfWhoHasNotProvedToBeTheController(t *testing.T) {
 					if len(token) == 0 {
 						t.Errorf("%s, %v, %v: no bind", name, mechanism, protection)
 					}
-					_, _ = conn.Write(answer(id, token, mechanism == SPNEGO))
+					code := int64(ldap.LDAPResultSuccess)
+					if mechanism == GSSAPI {
+						code = ldap.LDAPResultSaslBindInProgress
+					}
+					_, _ = conn.Write(result(id, ldap.ApplicationBindResponse, code, proof(token, mechanism == SPNEGO)))
 					after, _ = io.ReadAll(conn)
 				})
 				cfg := config(&s)
