@@ -1,6 +1,8 @@
 package deptest
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,6 +43,58 @@ func TestEveryLineOfSecurityIsHeld(t *testing.T) {
 	for _, l := range lines {
 		if !cited[l[1]] {
 			t.Errorf("no test cites security %s", l[1])
+		}
+	}
+}
+
+// webFiles are the files of the product that speak HTTP.
+var webFiles = map[string]string{
+	"internal/agent/plugin/vault.go": "a client of Vault",
+	"internal/cli/demo/site.go":      "the demo's web site, whose own tests hold security 16",
+}
+
+// TestOneHTTPEndpoint: whoever adds an HTTP endpoint binds it to loopback or a unix
+// socket, checks Host and Origin, tests both and names it here.
+// security 16.
+func TestOneHTTPEndpoint(t *testing.T) {
+	const root = "../.."
+	found := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(root, path)
+		if d.IsDir() {
+			if d.Name() == "testdata" || name == "bench" || name == filepath.Join("internal", "lab") {
+				return filepath.SkipDir // no part of the product
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range f.Imports {
+			if i.Path.Value == `"net/http"` {
+				found[filepath.ToSlash(name)] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range found {
+		if webFiles[name] == "" {
+			t.Errorf("%s speaks HTTP; hint: hold it to security 16 and name it in webFiles", name)
+		}
+	}
+	for name := range webFiles {
+		if !found[name] {
+			t.Errorf("%s does not speak HTTP", name)
 		}
 	}
 }
