@@ -80,6 +80,10 @@ type credentials struct {
 	// cache and its file, where the identity is a ticket.
 	cache     ccache.Cache
 	cachePath string
+	// ntHash is the RC4 key of a computer's account, by which Netlogon knows it, where the
+	// password or such a key is at hand; nothing is encrypted with it.
+	ntHash  *crypto.Key
+	account string // sAMAccountName that ntHash belongs to
 }
 
 // credentials are those that the options name; without any, the tickets of the
@@ -147,7 +151,25 @@ func (a *app) fromKeytab(path, name string) (credentials, error) {
 	if len(keys) == 0 {
 		return credentials{}, fmt.Errorf("%s has no key of a type that is allowed for %v", path, p)
 	}
-	return credentials{identity: ad.WithKeys(p.Name, keys...), domain: strings.ToLower(p.Realm)}, nil
+	c := credentials{identity: ad.WithKeys(p.Name, keys...), domain: strings.ToLower(p.Realm)}
+	if strings.HasSuffix(p.Name.String(), "$") {
+		c.account, c.ntHash = p.Name.String(), rc4Key(b, p)
+	}
+	return c, nil
+}
+
+// rc4Key is the newest RC4 key that a keytab has of a principal; nil where it has none.
+func rc4Key(file []byte, p krb5.Principal) *crypto.Key {
+	kt, err := keytab.Parse(file, crypto.AllowRC4)
+	if err != nil {
+		return nil
+	}
+	for _, e := range kt.Newest(p) {
+		if e.Key != nil && e.Key.EType() == crypto.RC4HMAC {
+			return e.Key
+		}
+	}
+	return nil
 }
 
 func pickPrincipal(kt keytab.Keytab, name string) (krb5.Principal, error) {
@@ -190,11 +212,16 @@ func (a *app) fromPassword(user, file string) (credentials, error) {
 	if err != nil {
 		return credentials{}, err
 	}
-	id, err := ad.WithPassword(name, password)
-	if err != nil {
+	var c credentials
+	if strings.HasSuffix(name.Name, "$") {
+		c.account = name.SAM()
+		if c.ntHash, err = crypto.StringToKey(crypto.RC4HMAC, password.Reveal(), "", nil, crypto.AllowRC4); err != nil {
+			return credentials{}, err
+		}
+	}
+	if c.identity, err = ad.WithPassword(name, password); err != nil {
 		return credentials{}, failure(Usage, fmt.Errorf("-U: %w", err))
 	}
-	c := credentials{identity: id}
 	if _, suffix, ok := strings.Cut(user, "@"); ok {
 		c.domain = strings.ToLower(suffix)
 	}

@@ -42,7 +42,8 @@ Flags: [0-9a-f]+ HAS_IP(  HAS_TIMESERV)?
 Trusted DC Name \\\\dc1.contoso.com
 Trusted DC Connection Status Status = 0 0x0 NERR_Success
 Trust Verification Status = 0 0x0 NERR_Success
-The command completed successfully
+(Secure Channel verified
+)?The command completed successfully
 `
 
 func TestSambaVerify(t *testing.T) {
@@ -67,10 +68,13 @@ func TestSambaVerify(t *testing.T) {
 			if r.code != 0 || r.stderr != "" {
 				t.Errorf("exit code %d, standard error %q", r.code, r.stderr)
 			}
+			if asked := strings.Contains(r.stdout, "Secure Channel verified"); asked != strings.HasPrefix(name, "password") {
+				t.Errorf("Netlogon was asked: %t", asked)
+			}
 		})
 	}
 	r := gmsa(t, nil, "verify", "--keytab", keytab, "--dc", ip, "-o", "json")
-	for _, want := range []string{`"controller": "dc1.contoso.com"`, `"client": "web1$@CONTOSO.COM"`, `"whoAmI": "u:CONTOSO\\web1$"`, `"name": "NERR_Success"`} {
+	for _, want := range []string{`"controller": "dc1.contoso.com"`, `"client": "web1$@CONTOSO.COM"`, `"whoAmI": "u:CONTOSO\\web1$"`, `"name": "NERR_Success"`, `"secureChannel": "not tried: it takes`} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("JSON lacks %s", want)
 		}

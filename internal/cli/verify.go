@@ -15,6 +15,7 @@ import (
 	"github.com/opengmsa/opengmsa/internal/kclient"
 	"github.com/opengmsa/opengmsa/internal/ldapc"
 	"github.com/opengmsa/opengmsa/internal/locate"
+	"github.com/opengmsa/opengmsa/internal/nrpc"
 	"github.com/opengmsa/opengmsa/krb5"
 )
 
@@ -42,6 +43,9 @@ type verification struct {
 	// question that was asked over the sealed connection.
 	Connection win32Status `json:"trustedDCConnectionStatus"`
 	Trust      win32Status `json:"trustVerificationStatus"`
+	// SecureChannel is what Netlogon says of the computer's password: verified, refused,
+	// "not offered", or why it was not asked.
+	SecureChannel string `json:"secureChannel,omitempty"`
 	// located says that a controller was found.
 	located bool
 }
@@ -76,7 +80,10 @@ var (
 
 const verifyLong = `verify finds a domain controller, gets a ticket for its directory as the
 caller, and asks the directory over a sealed connection who the caller is. It
-prints the outcome in the words of nltest /sc_verify.`
+prints the outcome in the words of nltest /sc_verify. As a computer whose password is at
+hand (-U HOST$, or a keytab that has its RC4 key) it asks the controller's Netlogon too,
+where there is one: each side proves to the other that it knows the password. A secure
+channel that the host's own Netlogon or winbind has is set up anew at its next use.`
 
 func (a *app) verify() *cobra.Command {
 	var o domainOptions
@@ -183,8 +190,10 @@ func check(ctx context.Context, d *ad.Domain, creds credentials) (verification, 
 		}
 		return v, err
 	}
+	answered := controllers[0]
 	for _, c := range controllers {
 		if c.Name == name {
+			answered = c
 			v.use(c)
 		}
 	}
@@ -193,7 +202,36 @@ func check(ctx context.Context, d *ad.Domain, creds credentials) (verification, 
 		v.Trust = statusTrustFailure
 		return v, fmt.Errorf("%s takes %v for %q", name, tgt.Client, who)
 	}
-	return v, nil
+	return v, v.netlogon(ctx, answered, creds)
+}
+
+// netlogon proves the computer's password to Netlogon too, and has the controller prove
+// that it knows it, where both are possible. That nobody can be asked, as through a
+// firewall, is no failure.
+func (v *verification) netlogon(ctx context.Context, c locate.Controller, creds credentials) error {
+	if creds.ntHash == nil {
+		v.SecureChannel = "not tried: it takes a computer's password, or a keytab with its RC4 key"
+		return nil
+	}
+	err := nrpc.Verify(ctx, c.Addr, c.Name, nrpc.Computer{
+		Account: creds.account, Name: adproto.AccountName{Name: creds.account}.Bare(), NTHash: creds.ntHash.Secret(),
+	})
+	status, refused := errors.AsType[*nrpc.StatusError](err)
+	switch {
+	case err == nil:
+		v.SecureChannel = "verified"
+	case refused || errors.Is(err, nrpc.ErrServer):
+		v.SecureChannel, v.Trust = "refused: "+err.Error(), statusTrustFailure
+		if refused && status.Status == nrpc.StatusAccessDenied {
+			v.Trust = statusAccessDenied
+		}
+		return fmt.Errorf("secure channel with %s: %w", c.Name, err)
+	case errors.Is(err, nrpc.ErrNotOffered):
+		v.SecureChannel = "not offered"
+	default:
+		v.SecureChannel = "not tried: " + err.Error()
+	}
+	return nil
 }
 
 // use takes down what is known of the controller.
@@ -229,6 +267,9 @@ func (v verification) write(w io.Writer) error {
 		fmt.Fprintf(&b, "Trusted DC Name \\\\%s\n", printable(v.Controller))
 		fmt.Fprintf(&b, "Trusted DC Connection Status Status = %v\n", v.Connection)
 		fmt.Fprintf(&b, "Trust Verification Status = %v\n", v.Trust)
+		if v.SecureChannel != "" && !strings.HasPrefix(v.SecureChannel, "not ") {
+			fmt.Fprintf(&b, "Secure Channel %s\n", printable(v.SecureChannel))
+		}
 		b.WriteString("The command completed successfully\n")
 	}
 	_, err := io.WriteString(w, b.String())

@@ -19,7 +19,7 @@ var layers = []struct {
 	{"what client and controller both speak", []string{"internal/adproto/..."}},
 	{"which controller; leases and events as values and files; the process itself", []string{"internal/locate/...", "internal/lease/...", "internal/event/...", "internal/harden", "internal/kcm"}},
 	{"what codes mean; what files say", []string{"internal/explain", "internal/lint"}},
-	{"exchanges with a controller", []string{"internal/kclient/..."}},
+	{"exchanges with a controller", []string{"internal/kclient/...", "internal/nrpc"}},
 	{"protected LDAP", []string{"internal/ldapc/..."}},
 	{"a domain as typed operations; the agent's protocol", []string{"internal/ad/...", "internal/agentapi/...", "internal/hookapi"}},
 	{"services", []string{"internal/agent/...", "internal/dc/...", "internal/doctor/...", "internal/deliver/..."}},
