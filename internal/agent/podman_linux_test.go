@@ -166,8 +166,8 @@ func TestARunningContainerOfPodman(t *testing.T) {
 	if n := len(g.leases(t)); n != 1 {
 		t.Errorf("%d leases, want 1", n)
 	}
-	if out, err := p.Run("rm", "--force", "--time", "0", id); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	if err := p.Remove(id); err != nil {
+		t.Error(err)
 	}
 	g.empty(t)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Podman is an engine with storage, containers and configuration of its own, which go
@@ -53,6 +54,17 @@ func podmanDir(t testing.TB) string {
 		t.Fatalf("lab: %v", err)
 	}
 	return dir
+}
+
+// Remove ends a container and removes it. Podman's own clean-up of a container that has
+// just ended may hold its mounts for a moment, and a removal then fails: it is asked for again.
+func (p *Podman) Remove(id string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		_, err := p.Run("rm", "--force", "--ignore", "--time", "0", id)
+		if err == nil || !strings.Contains(err.Error(), "device or resource busy") || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func (p *Podman) removeAll() {

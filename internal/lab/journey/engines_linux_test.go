@@ -77,10 +77,7 @@ func (p podman) exec(id string, argv ...string) (string, error) {
 	return p.Run(append([]string{"exec", id}, argv...)...)
 }
 
-func (p podman) remove(id string) error {
-	_, err := p.Run("rm", "--force", "--time", "0", id)
-	return err
-}
+func (p podman) remove(id string) error { return p.Remove(id) }
 
 // options are those that podman and Docker have in common.
 func options(c lab.Container, w workload) []string {
