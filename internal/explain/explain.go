@@ -89,8 +89,8 @@ type ref struct {
 // Heimdal add it to the codes of the protocol, which come first, and to their own.
 const (
 	krb5Base      uint32 = 0x96C73A00
-	krb5Protocol         = 128 // so many codes are the protocol's
-	krb5TableSize        = 256
+	krb5Protocol  uint32 = 128 // so many codes are the protocol's
+	krb5TableSize uint32 = 256
 )
 
 // facilityWin32 is an HRESULT that wraps a Win32 code: [MS-ERREF] 2.1.2.

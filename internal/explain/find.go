@@ -314,7 +314,7 @@ func named(t string, alone bool) []ref {
 // namedByKerberos are the codes of the tables that are small enough to look through.
 func namedByKerberos(upper string) []ref {
 	for _, kind := range []Kind{Kerberos, Kpasswd} {
-		for v := range uint32(krb5Protocol) {
+		for v := range krb5Protocol {
 			if e, ok := lookup(ref{kind, v}); ok && e.Name == upper {
 				return []ref{{kind, v}}
 			}

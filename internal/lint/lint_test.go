@@ -26,7 +26,7 @@ func caseOf(t testing.TB, path string) (*txtar.Archive, []File, Options) {
 		}
 	}
 	var o Options
-	for _, word := range strings.Fields(string(a.Comment)) {
+	for word := range strings.FieldsSeq(string(a.Comment)) {
 		if v, ok := strings.CutPrefix(word, "windows="); ok {
 			o.Windows = v
 		}

@@ -118,7 +118,7 @@ func (in instruction) words() []string {
 		}
 	}
 	var list []string
-	for _, w := range strings.Fields(in.args) {
+	for w := range strings.FieldsSeq(in.args) {
 		if !strings.HasPrefix(w, "--") || len(list) > 0 {
 			list = append(list, strings.Trim(w, `"'`))
 		}
@@ -128,7 +128,7 @@ func (in instruction) words() []string {
 
 // option is the value of an option such as --platform.
 func (in instruction) option(name string) string {
-	for _, w := range strings.Fields(in.args) {
+	for w := range strings.FieldsSeq(in.args) {
 		if v, ok := strings.CutPrefix(w, "--"+name+"="); ok {
 			return v
 		}
