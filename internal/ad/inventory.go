@@ -78,14 +78,15 @@ func (s *Session) Inventory(ctx context.Context) (Inventory, error) {
 }
 
 func (d *desk) inventory(ctx context.Context, inv *Inventory) (err error) {
-	e, err := d.Read(ctx, d.names.Base.String(), "objectSid")
+	e, err := d.Read(ctx, d.names.Base.String(), objectAttrs...)
 	if err != nil {
 		return err
 	}
-	r := attrs{e: e}
-	if inv.SID = r.sid("objectSid"); r.err != nil {
-		return fmt.Errorf("%s: %w", e.DN, r.err)
+	domain, err := parseObject(e)
+	if err != nil {
+		return err
 	}
+	inv.SID = domain.SID
 	domains, err := d.domains(ctx)
 	if err != nil {
 		return err

@@ -40,10 +40,3 @@ func TestSamba(t *testing.T) {
 		}
 	}
 }
-
-func TestOurOwnOffersNone(t *testing.T) {
-	dc := lab.Own(t, lab.OwnConfig{})
-	if err := nrpc.Verify(t.Context(), dc.IP, dc.Host, computer(t, "web1", lab.ComputerPassword("web1"))); !errors.Is(err, nrpc.ErrNotOffered) {
-		t.Error(err)
-	}
-}
