@@ -32,6 +32,7 @@ type doctorOptions struct {
 	from               string
 	windows            lint.Windows
 	isolation          string
+	files              []string
 	timeout            time.Duration
 	details            bool
 	accounts           []string
@@ -69,6 +70,7 @@ func (a *app) doctor() *cobra.Command {
   gmsa doctor --lease 5f0c6a7e9d1b4c3f8e2a7b6c5d4e3f2a
   gmsa doctor WebApp01 --from desk --host-account ContainerHost01 -U alice@contoso.com
   gmsa doctor WebApp01 --windows 1803 --hostname web --isolation hyperv
+  gmsa doctor WebApp01 --file Dockerfile --file compose.yaml
   gmsa doctor --bundle /tmp/gmsa.tar.gz
   gmsa doctor --hosts nodes.txt WebApp01`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -93,6 +95,7 @@ func (a *app) doctor() *cobra.Command {
 	f.StringSliceVar(&o.windows.Hostnames, "hostname", nil, "with --windows: --hostname of each container that runs at the same time")
 	f.StringVar(&o.isolation, "isolation", "", "with --windows: process or hyperv")
 	f.StringVar(&o.windows.User, "container-user", "", "with --windows: whom the application runs as")
+	f.StringSliceVar(&o.files, "file", nil, "a Dockerfile, Compose file or manifest of the application, or a directory of them; gmsa lint looks at such files alone")
 	f.DurationVar(&o.timeout, "timeout", doctor.DefaultTimeout, "the most that it may take")
 	f.BoolVar(&o.details, "details", false, "print what is in order too, with the evidence")
 	f.StringVar(&o.bundle, "bundle", "", "write what is found, with configuration, events and versions and without secrets, to this file (tar.gz)")
@@ -228,6 +231,13 @@ func (a *app) examination(ctx context.Context, o doctorOptions) (*examination, e
 	}}
 	if err := checkWindows(&x.cfg.Windows, o); err != nil {
 		return nil, err
+	}
+	for _, name := range o.files {
+		found, err := a.lintFiles(name, "standard input")
+		if err != nil {
+			return nil, err
+		}
+		x.cfg.Files = append(x.cfg.Files, found...)
 	}
 	var confErr error
 	if x.agent, confErr = config.Load(o.config); confErr != nil {

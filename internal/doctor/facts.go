@@ -50,6 +50,8 @@ type Config struct {
 	Lease *Lease
 	// Windows is how a Windows container is to be run; the zero value looks at nothing.
 	Windows lint.Windows
+	// Files are Dockerfiles and manifests that the containers are made of and started by.
+	Files []lint.File
 	// Seen says from where: host, container or desk.
 	Seen string
 	// Now is the clock; nil means [time.Now].

@@ -49,6 +49,9 @@ host needs gmsa, and root's rights for the keytab: ` + "`--remote-command \"sudo
 **Windows.** ` + "`--windows VERSION`" + ` applies Windows' rules for host names, isolation and users to
 containers that are to run there (` + "`--hostname`, `--isolation`, `--container-user`" + `).
 
+**The application.** ` + "`--file`" + ` names Dockerfiles, Compose files and manifests, or a directory of
+them: what in them would not use the account is judged by the rules of [lint](lint.md).
+
 ## The checks
 
 Guide is the document and line of docs/coverage.md that advises it.

@@ -9,7 +9,7 @@ import (
 
 // Checks are all checks, each after those that it rests on.
 func Checks() []Check {
-	return checksFor(Config{Host: &Host{Keytab: "/etc/krb5.keytab"}, Agent: noAgent{}, Windows: lint.Windows{Version: "2019"}, Lease: &Lease{}})
+	return checksFor(Config{Host: &Host{Keytab: "/etc/krb5.keytab"}, Agent: noAgent{}, Windows: lint.Windows{Version: "2019"}, Files: []lint.File{{}}, Lease: &Lease{}})
 }
 
 // noAgent stands for an agent in a list of all checks. It is never asked.
@@ -193,6 +193,10 @@ func accountChecks(cfg Config) []Check {
 	if cfg.Windows.Version != "" {
 		list = append(list, Check{ID: "windows", Title: "Windows' rules for containers", Of: OfAccount, Guide: "5:18", run: windowsRules,
 			Asks: "Do host name, number of containers, isolation and user agree with the version of Windows (--windows)?"})
+	}
+	if len(cfg.Files) > 0 {
+		list = append(list, Check{ID: "files", Title: "the application's files", Of: OfAccount, Guide: "4:21", run: applicationFiles,
+			Asks: "Would what the Dockerfiles and manifests say use the account (--file)?"})
 	}
 	return list
 }

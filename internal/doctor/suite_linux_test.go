@@ -218,6 +218,14 @@ func TestFaultsOfTheDomain(t *testing.T) {
 			}
 		}
 	})
+	t.Run("another user in a Dockerfile", func(t *testing.T) {
+		const server = "FROM mcr.microsoft.com/windows/servercore/iis:windowsservercore-ltsc2022\n"
+		s.write("Dockerfile", []byte(server+`RUN C:\windows\system32\inetsrv\appcmd.exe set AppPool DefaultAppPool -processModel.identityType:NetworkService`+"\n"), 0o644)
+		asked := []string{"--file", s.path("Dockerfile"), "webapp01"}
+		wantHealthy(t, s.examine(t, asked...))
+		s.write("Dockerfile", []byte(server), 0o644)
+		fault{asked, nothing, "files", "the application pool runs as ApplicationPoolIdentity"}.test(t, s)
+	})
 	t.Run("healthy in a group of a group", func(t *testing.T) {
 		s.dc.RemoveMembers(t, "WebHosts", "web1$")
 		s.dc.AddGroup(t, "Racks", lab.GlobalGroup, "web1$")
