@@ -9,8 +9,11 @@ nfpm_version=v2.43.0 # later versions need modules that the proxy does not serve
 nfpm=$PWD/.cache/nfpm-$nfpm_version
 if [ ! -x "$nfpm" ]; then
   echo "building nfpm $nfpm_version"
-  GOBIN=$PWD/.cache/bin GOFLAGS= go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version"
-  mv .cache/bin/nfpm "$nfpm"
+  mkdir -p .cache
+  bin=$(mktemp -d .cache/bin.XXXXXX) # of this run alone: another one may be building it too
+  GOBIN=$PWD/$bin GOFLAGS= CGO_ENABLED=0 go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version"
+  mv "$bin/nfpm" "$nfpm"
+  rmdir "$bin"
 fi
 
 VERSION=${VERSION:-$(git describe --tags --match 'v*' 2>/dev/null || echo "v0.0.0-$(git rev-parse --short HEAD 2>/dev/null || echo devel)")}

@@ -32,11 +32,12 @@ func TestKlistOfAManager(t *testing.T) {
 	dc.Run(t, env, "kvno", "ldap/dc1.contoso.com")
 	second := append(env, "KRB5CCNAME=KCM:0:second")
 	dc.Run(t, second, "kinit", "-k", "-t", dc.Keytab(t, "web2"), "web2$")
+	dc.Run(t, env, "kswitch", "-c", "KCM:0:second") // without it, sssd-kcm takes any for the default
 
 	for cache, want := range map[string]ticketList{
 		"KCM:0":        {Client: "web1$@CONTOSO.COM", Tickets: []ticketView{{Server: "krbtgt/CONTOSO.COM @ CONTOSO.COM"}, {Server: "ldap/dc1.contoso.com @ CONTOSO.COM"}}},
 		"KCM:0:second": {Client: "web2$@CONTOSO.COM", Tickets: []ticketView{{Server: "krbtgt/CONTOSO.COM @ CONTOSO.COM"}}},
-		"KCM:":         {Client: "web2$@CONTOSO.COM", Tickets: []ticketView{{Server: "krbtgt/CONTOSO.COM @ CONTOSO.COM"}}}, // kinit made it the default
+		"KCM:":         {Client: "web2$@CONTOSO.COM", Tickets: []ticketView{{Server: "krbtgt/CONTOSO.COM @ CONTOSO.COM"}}},
 	} {
 		var got ticketList
 		r := gmsa(t, env, "klist", "--ccache", cache, "-o", "json")
