@@ -110,12 +110,12 @@ func TestSambaRunSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := func(script string) (*os.Process, string) {
+	start := func(before, script string) (*os.Process, string) {
 		t.Helper()
 		ready := filepath.Join(t.TempDir(), "ready")
 		p, err := os.StartProcess(self, []string{"gmsa", "run", "--lease-dir", base, "--allow-swap", "--account", "webapp01",
 			"--keytab", dc.Keytab(t, "web1"), "--dc", dc.IP.String(), "--domain", "contoso.com", "--", "sh", "-c",
-			"echo $$ > " + ready + ".new; mv " + ready + ".new " + ready + "; " + script},
+			before + "; echo $$ > " + ready + ".new; mv " + ready + ".new " + ready + "; " + script},
 			&os.ProcAttr{Env: append(dc.Env(), "PATH="+os.Getenv("PATH"), asGMSA+"=1"), Files: []*os.File{nil, os.Stdout, os.Stderr}})
 		if err != nil {
 			t.Fatal(err)
@@ -125,7 +125,7 @@ func TestSambaRunSignals(t *testing.T) {
 		return p, strings.TrimSpace(string(pid))
 	}
 
-	p, _ := start(`trap "exit 42" TERM; while :; do sleep 0.05; done`)
+	p, _ := start(`trap "exit 42" TERM`, "while :; do sleep 0.05; done")
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestSambaRunSignals(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 
-	p, child := start("exec sleep 300")
+	p, child := start(":", "exec sleep 300")
 	_ = p.Kill()
 	_, _ = p.Wait()
 	lab.Eventually(t, 5*time.Second, func() error {
