@@ -128,13 +128,15 @@ func TestProgramsFindTheDomain(t *testing.T) {
 	run("", "kinit", "-k", "-t", d.Keytab(web), web.Principal())
 }
 
-// TestADomainIsThereAtOnce: its tests wait less than 50 ms for one, in the median. What is
-// measured is the processor's time, which other programs on the machine do not lengthen.
+// TestADomainIsThereAtOnce: its tests wait less than 50 ms for one, in the median; with the
+// race detector, which makes everything slower, ten times as long. What is measured is the
+// processor's time, which other programs on the machine do not lengthen.
 func TestADomainIsThereAtOnce(t *testing.T) {
+	const domains = 9
+	bound := 50 * time.Millisecond
 	if raceDetector {
-		t.Skip("the race detector makes everything some times slower")
+		bound *= 10
 	}
-	const bound, domains = 50 * time.Millisecond, 9
 	var took []time.Duration
 	for range domains {
 		before := dctest.CPUTime(t)

@@ -18,10 +18,11 @@ import (
 //
 // Arguments: the directory, the log file, the signal that stops the program in
 // order, the program. What libfaketime leaves of a program that a signal ended goes
-// too. Descriptor 3 is the address's lock, which is for the keeper.
+// too, before the start what it left of an earlier one of that number, which may have
+// been another user's. Descriptor 3 is the address's lock, which is for the keeper.
 const keeper = `
 dir=$1 log=$2 sig=$3; shift 3
-setsid "$@" </dev/null >>"$log" 2>&1 3>&- &
+setsid /bin/sh -c 'rm -f /dev/shm/faketime_shm_$$ /dev/shm/sem.faketime_sem_$$; exec "$@"' sh "$@" </dev/null >>"$log" 2>&1 3>&- &
 p=$!
 echo $p
 exec >/dev/null 2>&1
