@@ -416,6 +416,9 @@ func TestOneAccountOfASpecFails(t *testing.T) {
 // the one in force, and the command of the configuration runs as the owner.
 // security 10: the command has a clean environment and no descriptor of the agent.
 func TestRollover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a real rollover, 11 s")
+	}
 	g := newGuard(t, nil)
 	out := filepath.Join(g.base, "rotated")
 	if err := errors.Join(os.Mkdir(out, 0o777), os.Chmod(out, 0o777)); err != nil {
