@@ -14,7 +14,7 @@ test: ## everything, against real peers; on Debian 12 or newer as root it instal
 # Without cgo, the tests and the programs that some of them build share all they compile;
 # make test vets.
 test-quick: export CGO_ENABLED = 0
-test-quick: ## what needs no peer, no root and no network; under a minute
+test-quick: ## what needs no peer, no root and no network; a minute, and what the build takes
 	@set -o pipefail; GMSA_LAB_OFF=1 go test -short -vet=off -json ./... | go run ./internal/lab/testreport
 
 demo: ## the whole story on this machine in seconds: no root, no network, nothing installed
